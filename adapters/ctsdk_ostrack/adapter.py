@@ -1,0 +1,197 @@
+"""OSTrack for ctsdk: where its blocks are, how it predicts, what it is trained on, how it tracks."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ctsdk import (
+    AdapterContractError,
+    Batch,
+    CheckpointError,
+    ConfigError,
+    Prediction,
+    TrackerAdapter,
+    TrackerSpec,
+    Trunk,
+)
+from ctsdk.tracking import CropSession
+from ctsdk.weights import check_same_keys, read_tensors
+from ctsdk_ostrack.losses import box_losses, centre_heat_map, focal_loss
+from ctsdk_ostrack.model import Block, OSTrack, OSTrackConfig, TrunkState, decode_boxes
+from ctsdk_ostrack.variants import DEMO_WEIGHTS, VARIANTS
+from ctsdk_ostrack.weights import count_blocks, from_official_layout, to_official_layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ctsdk import StagePlan
+
+__all__ = ["OSTrackAdapter", "OSTrackSession"]
+
+# The official OSTrack code builds as many blocks, whatever a file holds.
+_OFFICIAL_DEPTH = 12
+
+
+class OSTrackAdapter(TrackerAdapter):
+    """An :class:`OSTrack` teacher of any size and depth.
+
+    Attributes:
+        variant: the name in :data:`VARIANTS`, or None for an architecture of the caller's own.
+    """
+
+    name: ClassVar[str] = "ostrack"
+    teacher: OSTrack
+
+    def __init__(self, teacher: OSTrack, *, spec: TrackerSpec | None = None, variant: str | None = None) -> None:
+        super().__init__(teacher)
+        config = teacher.config
+        self.spec = spec or TrackerSpec(template_size=config.template_size, search_size=config.search_size)
+        self.variant = variant
+
+    @classmethod
+    def load(cls, variant: str | None, weights: str | Path | None) -> OSTrackAdapter:
+        """Build a variant with the weights of a file, with those it ships (None), or at random (the word "random").
+
+        Raises:
+            ConfigError: there is no such variant.
+            CheckpointError: the weights cannot be read, do not fit, or the variant ships none.
+        """
+        if variant not in VARIANTS:
+            raise _unknown_variant(variant)
+        family = VARIANTS[variant]
+        if weights == "random":
+            teacher = _build(family.config)
+        elif weights is not None:
+            teacher = _load(family.config, read_tensors(weights), source=str(weights))
+        elif variant in DEMO_WEIGHTS:
+            path = Path(__file__).with_name(DEMO_WEIGHTS[variant])
+            teacher = _load(family.config, read_tensors(path), source=path.name)
+        else:
+            raise CheckpointError(
+                f"variant {variant!r} of adapter 'ostrack' ships no weights. Choose one of three: "
+                "weights='OSTrack_ep0300.pth.tar' for a file of the official release or of your own training; "
+                "variant='tiny', which ships a small trained teacher; "
+                "weights='random' for an untrained network (to test plumbing, never to compress)."
+            )
+        return cls(teacher.eval(), spec=family.spec, variant=variant)
+
+    def trunks(self) -> dict[str, Trunk]:
+        """Return the one list of blocks."""
+        return {"backbone": Trunk("backbone.blocks")}
+
+    def predict(self, tracker: nn.Module, batch: Batch) -> Prediction:
+        """Run the tracker on the first template and the first search crop."""
+        rows = tracker.centre_row if isinstance(tracker, OSTrack) else None
+        outputs: dict[str, Tensor] = tracker(batch.templates[0], batch.searches[0], rows)
+        return Prediction(outputs["boxes"], outputs)
+
+    def task_loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
+        """Return 2 GIoU + 5 L1 + focal loss against the true boxes."""
+        truth_xywh = batch.search_boxes[0]
+        score_map = prediction.outputs["score_map"]
+        boxes = box_losses(prediction.boxes, truth_xywh)
+        return {
+            "giou": 2.0 * boxes["giou"],
+            "l1": 5.0 * boxes["l1"],
+            "focal": focal_loss(score_map, centre_heat_map(truth_xywh, score_map.shape[-1])),
+        }
+
+    def stage_tokens(self, trunk: str, output: object, batch: Batch) -> tuple[Tensor, ...]:
+        """Return template tokens (B, Nz, C) and search tokens (B, G * G, C), each on its cell.
+
+        A candidate that was eliminated counts as it was when it left, so that both sides always have the same shape.
+        """
+        del trunk, batch
+        if not isinstance(output, TrunkState):
+            raise AdapterContractError(
+                f"a block of OSTrack returned {type(output).__name__}; expected a TrunkState. "
+                "A block put into the trunk must take and return TrunkState."
+            )
+        template, search = output.tokens[:, : output.num_template], output.tokens[:, output.num_template :]
+        if output.kept is not None and output.left is not None:
+            search = output.left.scatter(1, output.kept[..., None].expand_as(search), search)
+        return template, search
+
+    def student_block(self, trunk: str, plan: StagePlan, stage: int) -> nn.Module:
+        """Return a copy of the stage's source block; of a shorter student, plain and with its stage's first drop rate.
+
+        The official students have no candidate elimination. A student of full depth is the teacher itself.
+
+        Source: LingyiHongfd/CompressTracker @ efd98ec, lib/models/compresstracker/vit_compress.py.
+        """
+        block = super().student_block(trunk, plan, stage)
+        if plan.num_stages < plan.depth and isinstance(block, Block):
+            block.keep_ratio = None
+            first = self.teacher.backbone.blocks[plan.blocks(stage).start]
+            block.drop_path = copy.deepcopy(first.drop_path)  # type: ignore[assignment]
+        return block
+
+    def session(self, tracker: nn.Module) -> OSTrackSession:
+        """Return a session that weighs the score map with a Hann window."""
+        return OSTrackSession(self, tracker)
+
+    def to_official(self, tracker: nn.Module) -> dict[str, Tensor]:
+        """Return the weights under OSTrack's keys, or for a shorter tracker under those of CompressTracker's test form.
+
+        Both official loaders are strict and read the tensors from an entry ``"net"``.
+        """
+        num_blocks = len(self.trunks()["backbone"].blocks(tracker))
+        tensors = {key: value.detach().cpu().contiguous() for key, value in tracker.state_dict().items()}
+        return to_official_layout(tensors, is_student=num_blocks != _OFFICIAL_DEPTH)
+
+    def from_official(self, weights: str | Path | Mapping[str, Tensor]) -> OSTrack:
+        """Return a tracker of the depth that the weights have: teacher, student, or the student in a training file."""
+        if isinstance(weights, str | Path):
+            return _load(self.teacher.config, read_tensors(weights), source=str(weights))
+        return _load(self.teacher.config, weights, source="the given state dict")
+
+
+class OSTrackSession(CropSession):
+    """Tracks with a Hann window over the score map, as the official tracker does."""
+
+    def __init__(self, adapter: OSTrackAdapter, tracker: nn.Module) -> None:
+        super().__init__(adapter, tracker)
+        num_cells = adapter.teacher.config.search_cells
+        steps = torch.arange(1, num_cells + 1, dtype=torch.float32)
+        hann = 0.5 * (1 - torch.cos(2 * torch.pi * steps / (num_cells + 1)))
+        self.window = torch.outer(hann, hann)  # (G, G)
+
+    def decode(self, prediction: Prediction) -> tuple[Tensor, float]:
+        """Return the box (4,), cxcywh, at the peak of the windowed score map, and that peak."""
+        maps = prediction.outputs
+        response = self.window.to(maps["score_map"].device) * maps["score_map"]
+        boxes = decode_boxes(response, maps["size_map"], maps["offset_map"])
+        return boxes[0], float(response.max())
+
+
+def _unknown_variant(variant: str | None) -> ConfigError:
+    close = difflib.get_close_matches(variant or "", VARIANTS, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else "Name one of them."
+    return ConfigError(f"adapter 'ostrack' has no variant {variant!r}; it has {', '.join(VARIANTS)}. {hint}")
+
+
+def _build(config: OSTrackConfig) -> OSTrack:
+    """Return an untrained network, always the same; the caller's random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return OSTrack(config)
+
+
+def _load(config: OSTrackConfig, tensors: Mapping[str, Tensor], source: str) -> OSTrack:
+    """Return a network of the depth that `tensors` have, every tensor used."""
+    own = from_official_layout(tensors)
+    depth = count_blocks(own)
+    if depth != config.depth:
+        # Only the full tracker eliminates candidates; students of the official code are plain.
+        config = replace(config, depth=depth, keep_ratios={})
+    tracker = _build(config)
+    check_same_keys(own, tracker.state_dict(), source)
+    tracker.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in own.items()})
+    return tracker.eval()

@@ -1,0 +1,356 @@
+"""OSTrack: one transformer over the tokens of a template and a search crop, and a centre head.
+
+The whole network in one file, in the order in which it runs. Shapes at the line ends: B samples, Nz template tokens,
+Nx search tokens, N tokens in all, C channels, H heads, G cells along a side of the search grid.
+
+Module names are those of the official code, so that a state dict has the official keys.
+
+Source: Ye et al., Joint Feature Learning and Relation Modeling for Tracking, ECCV 2022; botaoye/OSTrack @ 33b5e12,
+lib/models/ostrack/{ostrack,vit,vit_ce}.py, lib/models/layers/{attn_blocks,head}.py.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["OSTrack", "OSTrackConfig", "TrunkState", "decode_boxes"]
+
+# The smallest and the largest value of the score and size maps.
+_MAP_RANGE = (1e-4, 1 - 1e-4)
+# Positions of the ViT-B/16 checkpoint that training started from; kept because official files hold them.
+_NUM_UNUSED_POSITIONS = 197
+
+
+@dataclass(frozen=True)
+class OSTrackConfig:
+    """The architecture of one OSTrack.
+
+    Attributes:
+        template_size: side of the template crop, px.
+        search_size: side of the search crop, px.
+        patch_size: side of a patch, px; one token each.
+        width: channels of a token.
+        depth: number of blocks.
+        num_heads: attention heads.
+        head_width: channels of the first layer of the centre head; each further layer has half of them.
+        drop_path: probability that the last block is skipped in training; earlier ones linearly less.
+        keep_ratios: candidate elimination: block index to the share of search tokens that leave that block.
+    """
+
+    template_size: int = 128
+    search_size: int = 256
+    patch_size: int = 16
+    width: int = 768
+    depth: int = 12
+    num_heads: int = 12
+    head_width: int = 256
+    drop_path: float = 0.1
+    keep_ratios: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def template_cells(self) -> int:
+        """Cells along a side of the template grid."""
+        return self.template_size // self.patch_size
+
+    @property
+    def search_cells(self) -> int:
+        """Cells along a side of the search grid."""
+        return self.search_size // self.patch_size
+
+
+class TrunkState(NamedTuple):
+    """What one block hands to the next.
+
+    Attributes:
+        tokens: (B, Nz + Nx, C), template tokens first; Nx shrinks where candidates are eliminated.
+        num_template: Nz.
+        template_rows: (Nz,) bool, the template tokens whose attention ranks the candidates; None for all of them.
+        kept: (B, Nx) the grid cell of each search token; None while every cell is there, in order.
+        left: (B, G * G, C) each eliminated token as it was when it left, on its cell; None while none has left.
+    """
+
+    tokens: Tensor
+    num_template: int
+    template_rows: Tensor | None = None
+    kept: Tensor | None = None
+    left: Tensor | None = None
+
+
+class DropPath(nn.Module):
+    """Skips a residual branch for whole samples in training. Source: Huang et al., ECCV 2016."""
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` (B, ...), some samples zero and the others scaled so that the mean stays."""
+        if not self.training or self.probability == 0.0:
+            return x
+        keep = 1.0 - self.probability
+        mask = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep)
+        return x * mask / keep
+
+    def extra_repr(self) -> str:
+        """Show the probability when printed."""
+        return f"{self.probability:.3f}"
+
+
+class Attention(nn.Module):
+    """Full self-attention, all tokens to all tokens."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the attended tokens, (B, N, C)."""
+        q, k, v = self._heads(x)
+        return self._merge(F.scaled_dot_product_attention(q, k, v))
+
+    def with_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the attended tokens (B, N, C) and the attention itself (B, H, N, N)."""
+        q, k, v = self._heads(x)
+        weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1)  # (B, H, N, N)
+        return self._merge(weights @ v), weights
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        batch, num_tokens, width = x.shape
+        qkv = self.qkv(x).reshape(batch, num_tokens, 3, self.num_heads, width // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, C / H) each
+        return q, k, v
+
+    def _merge(self, x: Tensor) -> Tensor:
+        projected: Tensor = self.proj(x.transpose(1, 2).flatten(2))  # (B, N, C)
+        return projected
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an exact GELU between them, token by token."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, N, C)."""
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block that may drop search tokens between attention and MLP.
+
+    Attributes:
+        keep_ratio: the share of search tokens that go on; None in a plain block.
+    """
+
+    def __init__(self, width: int, num_heads: int, drop_path: float = 0.0, keep_ratio: float | None = None) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, num_heads)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = Mlp(width)
+        self.keep_ratio = keep_ratio
+
+    def forward(self, state: TrunkState) -> TrunkState:
+        """Return the state after this block."""
+        if self.keep_ratio is None:
+            x = state.tokens + self.drop_path(self.attn(self.norm1(state.tokens)))  # (B, N, C)
+            state = state._replace(tokens=x)
+        else:
+            attended, weights = self.attn.with_weights(self.norm1(state.tokens))
+            state = state._replace(tokens=state.tokens + self.drop_path(attended))
+            state = _eliminate(state, weights, self.keep_ratio)
+        x = state.tokens
+        return state._replace(tokens=x + self.drop_path(self.mlp(self.norm2(x))))
+
+
+def _eliminate(state: TrunkState, weights: Tensor, keep_ratio: float) -> TrunkState:
+    """Drop the search tokens to which the template pays the least attention.
+
+    Args:
+        state: before the drop.
+        weights: (B, H, N, N), the attention of this block.
+        keep_ratio: share of the search tokens that stay.
+
+    Source: OSTrack paper, section 3.3; botaoye/OSTrack @ 33b5e12, lib/models/layers/attn_blocks.py.
+    """
+    num_template = state.num_template
+    search = state.tokens[:, num_template:]  # (B, Nx, C)
+    batch, num_search, width = search.shape
+    num_kept = math.ceil(keep_ratio * num_search)
+    if num_kept == num_search:
+        return state
+
+    to_search = weights[:, :, :num_template, num_template:]  # (B, H, Nz, Nx)
+    if state.template_rows is not None:
+        to_search = to_search[:, :, state.template_rows]
+    order = to_search.mean(dim=2).mean(dim=1).argsort(dim=1, descending=True)  # (B, Nx)
+
+    cells = state.kept
+    if cells is None:
+        cells = torch.arange(num_search, device=search.device).expand(batch, num_search)
+    cells = cells.gather(1, order)
+    search = search.gather(1, order[..., None].expand(-1, -1, width))
+    kept, gone = cells[:, :num_kept], cells[:, num_kept:]
+
+    # The first drop happens while every cell is still there, so it knows the size of the grid.
+    left = state.left if state.left is not None else search.new_zeros(batch, num_search, width)
+    left = left.scatter(1, gone[..., None].expand(-1, -1, width), search[:, num_kept:])
+    tokens = torch.cat([state.tokens[:, :num_template], search[:, :num_kept]], dim=1)
+    return state._replace(tokens=tokens, kept=kept, left=left)
+
+
+class PatchEmbed(nn.Module):
+    """Cuts a crop into patches and projects each to a token."""
+
+    def __init__(self, patch_size: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, patch_size, stride=patch_size)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Return (B, cells, C), row by row."""
+        tokens: Tensor = self.proj(crops).flatten(2).transpose(1, 2)
+        return tokens
+
+
+class Backbone(nn.Module):
+    """Embeds both crops and runs the blocks over all their tokens."""
+
+    def __init__(self, config: OSTrackConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.patch_embed = PatchEmbed(config.patch_size, width)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, _NUM_UNUSED_POSITIONS, width))
+        self.pos_embed_z = nn.Parameter(torch.zeros(1, config.template_cells**2, width))
+        self.pos_embed_x = nn.Parameter(torch.zeros(1, config.search_cells**2, width))
+        rates = torch.linspace(0, config.drop_path, config.depth).tolist()
+        self.blocks = nn.ModuleList(
+            Block(width, config.num_heads, rates[i], config.keep_ratios.get(i)) for i in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+
+    def forward(self, template: Tensor, search: Tensor, template_rows: Tensor | None) -> Tensor:
+        """Return the search tokens after the last norm, (B, G * G, C); eliminated cells are zero."""
+        z = self.patch_embed(template) + self.pos_embed_z  # (B, Nz, C)
+        x = self.patch_embed(search) + self.pos_embed_x  # (B, Nx, C)
+        state = TrunkState(torch.cat([z, x], dim=1), z.shape[1], template_rows)
+        for block in self.blocks:
+            state = block(state)
+        x = self.norm(state.tokens)[:, state.num_template :]  # (B, Nx, C)
+        if state.kept is None:
+            return x
+        cells = state.kept[..., None].expand_as(x)
+        return x.new_zeros(x.shape[0], self.pos_embed_x.shape[1], x.shape[2]).scatter(1, cells, x)
+
+
+class CentreHead(nn.Module):
+    """Three convolutional towers over the search grid: where the centre is, its offset in the cell, the box's size."""
+
+    def __init__(self, width: int, head_width: int) -> None:
+        super().__init__()
+        widths = (width, head_width, head_width // 2, head_width // 4, head_width // 8)
+        for tower, channels in (("ctr", 1), ("offset", 2), ("size", 2)):
+            for i in range(1, 5):
+                self.add_module(f"conv{i}_{tower}", _conv_norm_relu(widths[i - 1], widths[i]))
+            self.add_module(f"conv5_{tower}", nn.Conv2d(widths[4], channels, kernel_size=1))
+
+    def forward(self, grid: Tensor) -> dict[str, Tensor]:
+        """Return the maps of the search grid.
+
+        Args:
+            grid: (B, C, G, G).
+
+        Returns:
+            score_map (B, 1, G, G) in [1e-4, 1 - 1e-4]; size_map (B, 2, G, G) width and height as shares of the crop, in
+            the same range; offset_map (B, 2, G, G) x and y in cells, unbounded.
+        """
+        return {
+            "score_map": self._tower("ctr", grid).sigmoid().clamp(*_MAP_RANGE),
+            "size_map": self._tower("size", grid).sigmoid().clamp(*_MAP_RANGE),
+            "offset_map": self._tower("offset", grid),
+        }
+
+    def _tower(self, tower: str, x: Tensor) -> Tensor:
+        for i in range(1, 6):
+            x = self.get_submodule(f"conv{i}_{tower}")(x)
+        return x
+
+
+def _conv_norm_relu(width_in: int, width_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(width_in, width_out, kernel_size=3, padding=1), nn.BatchNorm2d(width_out), nn.ReLU(inplace=True)
+    )
+
+
+def decode_boxes(response: Tensor, size_map: Tensor, offset_map: Tensor) -> Tensor:
+    """Return the boxes at the peak of the response.
+
+    Args:
+        response: (B, 1, G, G): the score map, windowed or not.
+        size_map: (B, 2, G, G), width and height as shares of the crop.
+        offset_map: (B, 2, G, G), x and y in cells.
+
+    Returns:
+        (B, 4), cxcywh, shares of the search crop. No gradient flows through the choice of the peak.
+    """
+    num_cells = response.shape[-1]
+    peak = response.flatten(1).argmax(dim=1, keepdim=True)  # (B, 1)
+    index = peak[:, None].expand(-1, 2, 1)
+    size = size_map.flatten(2).gather(2, index)[..., 0]  # (B, 2)
+    offset = offset_map.flatten(2).gather(2, index)[..., 0]  # (B, 2)
+    cell = torch.cat([peak % num_cells, peak // num_cells], dim=1)  # (B, 2) column, row
+    return torch.cat([(cell + offset) / num_cells, size], dim=1)
+
+
+class OSTrack(nn.Module):
+    """The tracker: backbone and centre head.
+
+    Attributes:
+        config: the architecture; ``len(backbone.blocks)`` may be less than ``config.depth`` in a student.
+    """
+
+    def __init__(self, config: OSTrackConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(config)
+        self.box_head = CentreHead(config.width, config.head_width)
+        # One template token, up and left of the true centre on an even grid, ranks the candidates.
+        centre = (config.template_cells - 1) // 2
+        rows = torch.zeros(config.template_cells**2, dtype=torch.bool)
+        rows[centre * config.template_cells + centre] = True
+        self.centre_row: Tensor
+        self.register_buffer("centre_row", rows, persistent=False)
+
+    def forward(self, template: Tensor, search: Tensor, template_rows: Tensor | None = None) -> dict[str, Tensor]:
+        """Find the template's target in the search crop.
+
+        Args:
+            template: (B, 3, Hz, Hz), normalised.
+            search: (B, 3, Hx, Hx), normalised.
+            template_rows: (Nz,) bool, the template tokens that rank candidates for elimination; None averages all.
+
+        Returns:
+            boxes (B, 4) cxcywh at the peak of the score map, and score_map, size_map, offset_map of the head.
+        """
+        cells = self.config.search_cells
+        tokens = self.backbone(template, search, template_rows)  # (B, G * G, C)
+        grid = tokens.transpose(1, 2).unflatten(2, (cells, cells))  # (B, C, G, G)
+        maps: dict[str, Tensor] = self.box_head(grid)
+        boxes = decode_boxes(maps["score_map"], maps["size_map"], maps["offset_map"])
+        return {"boxes": boxes, **maps}

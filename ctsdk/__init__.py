@@ -1,0 +1,62 @@
+"""Compress transformer object trackers: a student of the same class with a fraction of the blocks.
+
+    import ctsdk
+
+    adapter = ctsdk.load_adapter("ostrack", variant="tiny")
+    result = ctsdk.compress(adapter, ctsdk.CompressionConfig(stages=4))
+    result.save("runs/tiny-4")
+"""
+
+from ctsdk.adapter import Batch, Prediction, TrackerAdapter, TrackerSpec, TrackingSession, TrackResult
+from ctsdk.compression import compress
+from ctsdk.config import CompressionConfig, TrainingConfig
+from ctsdk.errors import (
+    AdapterContractError,
+    AdapterNotFoundError,
+    CheckpointError,
+    ConfigError,
+    CtsdkError,
+    DataError,
+    ExportMismatchError,
+    TrainingError,
+)
+from ctsdk.evaluation import evaluate
+from ctsdk.plugins import AdapterInfo, AdapterPlugin, hookimpl, list_adapters, load_adapter, register_adapter
+from ctsdk.profiling import profile
+from ctsdk.result import CompressionResult, load_result
+from ctsdk.stages import StagePlan
+from ctsdk.student import build_student
+from ctsdk.trunk import Trunk
+
+__all__ = [
+    "AdapterContractError",
+    "AdapterInfo",
+    "AdapterNotFoundError",
+    "AdapterPlugin",
+    "Batch",
+    "CheckpointError",
+    "CompressionConfig",
+    "CompressionResult",
+    "ConfigError",
+    "CtsdkError",
+    "DataError",
+    "ExportMismatchError",
+    "Prediction",
+    "StagePlan",
+    "TrackResult",
+    "TrackerAdapter",
+    "TrackerSpec",
+    "TrackingSession",
+    "TrainingConfig",
+    "TrainingError",
+    "Trunk",
+    "build_student",
+    "compress",
+    "evaluate",
+    "hookimpl",
+    "list_adapters",
+    "load_adapter",
+    "load_result",
+    "profile",
+    "register_adapter",
+]

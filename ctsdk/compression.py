@@ -1,0 +1,99 @@
+"""compress(): the whole method, in the order in which it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ctsdk.config import CompressionConfig
+from ctsdk.errors import ConfigError, DataError
+from ctsdk.result import CompressionResult
+from ctsdk.stages import plan_stages
+from ctsdk.student import build_student, trunk_depths
+from ctsdk.training import STATE_FILE, Trainer, endless
+
+if TYPE_CHECKING:
+    from ctsdk.adapter import Batch, TrackerAdapter
+
+__all__ = ["compress"]
+
+
+def compress(
+    adapter: TrackerAdapter,
+    config: CompressionConfig | None = None,
+    *,
+    batches: Iterable[Batch] | None = None,
+    validation: Iterable[Batch] | None = None,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    show_progress: bool | None = None,
+) -> CompressionResult:
+    """Compress the adapter's teacher.
+
+    The teacher is not changed: neither a parameter nor a buffer of it, nor its mode.
+
+    Args:
+        adapter: the teacher and what the engine needs to know about it.
+        config: what to do; None for the paper's defaults.
+        batches: the caller's own samples: anything that can be iterated again and again. None for ``config.data``.
+        validation: the caller's own validation batches. None for ``config.data`` if that gives the samples too.
+        run_dir: folder for ``metrics.jsonl``, TensorBoard and the training state. None to keep nothing on disk.
+        resume: go on from the training state in `run_dir`.
+        show_progress: a progress bar; None for one if stderr is a terminal.
+
+    Raises:
+        ConfigError: the configuration does not fit the tracker, or `run_dir` holds a run that was not to be resumed.
+        AdapterContractError: the adapter does not do what the contract asks.
+        DataError: the samples cannot be read.
+        TrainingError: a loss or gradient is not finite; the last good student is kept.
+    """
+    config = config or CompressionConfig()
+    folder = _prepare(run_dir, resume=resume)
+
+    # 1. Divide: which teacher blocks each student block stands for.
+    plans = plan_stages(trunk_depths(adapter), config.stages, config.initialisation)
+
+    # 2. Build: a tracker of the same class with one block per stage.
+    student = build_student(adapter, plans, seed=config.seed)
+
+    # 3. Train: in each step some stages are the student's and the others the teacher's.
+    trainer = Trainer(adapter, student, plans, config, folder)
+    if resume and folder is not None:
+        trainer.load_state(folder / STATE_FILE)
+    if batches is None:
+        # The data layer needs an image library, which the engine does without when the caller brings the samples.
+        from ctsdk.data.sources import training_batches, validation_batches
+
+        open_batches = partial(training_batches, config, adapter.spec)
+        validation = validation or validation_batches(config, adapter.spec)
+    else:
+        if not isinstance(batches, Iterable):
+            raise DataError(f"batches is a {type(batches).__name__}; expected something to iterate, giving ctsdk.Batch.")
+        open_batches = partial(endless, batches)
+    home = next(adapter.teacher.parameters()).device
+    adapter.teacher.to(trainer.device)
+    try:
+        history = trainer.train(open_batches, list(validation or ()), show_progress=show_progress)
+    finally:
+        adapter.teacher.to(home)
+
+    # 4. Done: the student is an ordinary, shorter instance of the tracker.
+    return CompressionResult(student.eval(), plans, config, adapter.name, adapter.variant, history)
+
+
+def _prepare(run_dir: str | Path | None, *, resume: bool) -> Path | None:
+    """Return the run's folder, made and free of another run."""
+    if run_dir is None:
+        if resume:
+            raise ConfigError("resume=True needs run_dir, the folder that holds the training state.")
+        return None
+    folder = Path(run_dir)
+    state = folder / STATE_FILE
+    if resume and not state.exists():
+        raise ConfigError(f"{folder} holds no {STATE_FILE} to resume from; start it without resume.")
+    if not resume and state.exists():
+        raise ConfigError(f"{folder} already holds a training state; pass resume=True to go on, or another run_dir.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

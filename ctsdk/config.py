@@ -1,0 +1,272 @@
+"""What a compression run is told: frozen, typed, every key checked.
+
+A configuration is a Python object first. :meth:`CompressionConfig.from_file` reads one from YAML or TOML, and takes
+overrides such as ``training.steps=500``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from ctsdk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "AdapterConfig",
+    "CompressionConfig",
+    "DataConfig",
+    "LossConfig",
+    "ParameterGroup",
+    "Preset",
+    "ReplacementConfig",
+    "TrainingConfig",
+    "TrunkStages",
+]
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+TrunkStages = int | tuple[int, ...]
+
+Preset = Literal["naive", "distill", "replace", "full"]
+
+
+class _Section(pydantic.BaseModel):
+    """A part of a configuration: frozen, and no key is accepted that it does not know."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except pydantic.ValidationError as error:
+            raise ConfigError(_explain(type(self), error)) from error
+
+
+class AdapterConfig(_Section):
+    """Which tracker, for runs from the command line."""
+
+    name: str = Field(description="Name of an installed adapter, such as `ostrack`.")
+    variant: str | None = Field(None, description="Member of the tracker's family; None for the adapter's default.")
+    weights: str | None = Field(
+        None, description="File of trained weights; None where the variant ships its own; `random` for untrained ones."
+    )
+
+
+class ReplacementConfig(_Section):
+    """How likely a stage is the student's, over the run."""
+
+    schedule: Literal["progressive", "constant", "linear", "official"] = Field(
+        "progressive",
+        description="`progressive` is the paper's; `official` repeats the official code's table epoch by epoch.",
+    )
+    p: Share = Field(0.5, description="Probability at the start; throughout, for `constant`.")
+    warm_up: Share = Field(0.1, description="`progressive`: share of the run at `p`.")
+    cool_down: Share = Field(0.1, description="`progressive`: share of the run at 1, at the end.")
+    epochs: Count = Field(500, description="`official`: the epochs of the table that the run is stretched over.")
+
+
+class LossConfig(_Section):
+    """Weights of the three parts of the loss."""
+
+    task: NotNegative = Field(1.0, description="The tracker's own losses against the truth.")
+    guidance: NotNegative = Field(1.0, description="The mix's prediction against the teacher's.")
+    imitation: NotNegative = Field(0.2, description="The mix's stage outputs against the teacher's.")
+
+
+class ParameterGroup(_Section):
+    """Parameters with a learning rate of their own."""
+
+    match: str = Field(description="A regular expression found in the parameter's name, such as `^box_head`.")
+    rate_factor: NotNegative = Field(1.0, description="Times the learning rate; 0 freezes the parameters.")
+
+
+class TrainingConfig(_Section):
+    """The optimisation. The defaults are the paper's; `steps` is what you change first."""
+
+    steps: Count | None = Field(None, description="Optimiser steps; leave it out to count in epochs.")
+    epochs: Count | None = Field(None, description="Epochs of `samples_per_epoch` samples each, instead of steps.")
+    samples_per_epoch: Count = Field(60_000, description="Samples per epoch.")
+    batch_size: Count = Field(128, description="Samples per optimiser step.")
+    micro_batch_size: Count | None = Field(
+        None,
+        description="Samples in memory at once, for the built-in data; gradients add up to `batch_size`. None for all. "
+        "With batches of your own, theirs is the size, and they add up in the same way.",
+    )
+    learning_rate: Positive = Field(4e-5, description="Peak learning rate of AdamW.")
+    weight_decay: NotNegative = Field(1e-4, description="Weight decay of AdamW.")
+    groups: tuple[ParameterGroup, ...] = Field((), description="Learning rates by parameter name; the first match counts.")
+    rate_schedule: Literal["drop", "cosine", "constant"] = Field(
+        "drop", description="`drop` divides the rate by ten once; `cosine` lets it fall to a hundredth."
+    )
+    drop_at: Share = Field(0.8, description="`drop`: share of the run before the drop.")
+    warm_up_steps: Annotated[int, Field(ge=0)] = Field(0, description="Steps in which the rate rises from zero.")
+    clip_norm: Positive | None = Field(0.1, description="Largest norm of all gradients together; None for no limit.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="`auto` is bfloat16 autocast on CUDA and float32 elsewhere (on most CPUs bfloat16 is slower)."
+    )
+    device: str = Field("auto", description="`auto` is the accelerator if there is one; or `cpu`, `cuda`, `cuda:1`.")
+    validate_every: Count | None = Field(None, description="Steps between validations of the student; None for never.")
+    validation_batches: Count = Field(8, description="Batches per validation.")
+    save_every: Count | None = Field(None, description="Steps between training states on disk; None for the end only.")
+
+    @pydantic.model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError(f"got steps={self.steps} and epochs={self.epochs}; give one of them")
+        return self
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of the whole run; the paper's 500 epochs if neither steps nor epochs are given."""
+        if self.steps is not None:
+            return self.steps
+        return max(1, (self.epochs or 500) * self.samples_per_epoch // self.batch_size)
+
+
+class DataConfig(_Section):
+    """Where training samples come from, if the caller brings none."""
+
+    source: Literal["synthetic"] = Field(
+        "synthetic", description="`synthetic`: cut-outs of photographs moving over other photographs, made by code."
+    )
+    photographs: Path | None = Field(
+        None, description="Folder of photographs; None for those that scikit-image ships (extra `demo`)."
+    )
+    num_sequences: Count = Field(2_000, description="Videos to draw samples from.")
+    seed: Annotated[int, Field(ge=0)] = Field(1, description="Seed of the videos.")
+    flip: Share = Field(0.5, description="Probability that a crop is mirrored apart from the others of its sample.")
+    num_workers: Annotated[int, Field(ge=0)] = Field(0, description="Processes that make samples; 0 for this one.")
+
+
+class CompressionConfig(_Section):
+    """A whole run. ``CompressionConfig(stages=4)`` is the paper's CompressTracker-4."""
+
+    adapter: AdapterConfig | None = Field(None, description="The tracker; only for runs from the command line.")
+    stages: TrunkStages | dict[str, TrunkStages] = Field(
+        4, description="How many stages, or the teacher blocks of each, for all trunks or by trunk."
+    )
+    initialisation: Literal["last", "first", "even", "random"] = Field(
+        "last", description="Which teacher block a student block starts from."
+    )
+    preset: Preset = Field(
+        "full",
+        description="`naive`: the task's losses on the student alone; `distill`: with guidance and imitation; "
+        "`replace`: with replacement; `full`: all of it.",
+    )
+    replacement: ReplacementConfig = Field(default_factory=ReplacementConfig)
+    losses: LossConfig = Field(default_factory=LossConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    data: DataConfig = Field(default_factory=DataConfig)
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of everything random in the run.")
+
+    @property
+    def is_replacing(self) -> bool:
+        """Whether stages of the teacher take part in training steps."""
+        return self.preset in ("replace", "full")
+
+    @property
+    def is_distilling(self) -> bool:
+        """Whether the clean teacher guides and is imitated."""
+        return self.preset in ("distill", "full")
+
+    @classmethod
+    def from_file(cls, path: str | Path, overrides: Iterable[str] = ()) -> CompressionConfig:
+        """Read a configuration.
+
+        Args:
+            path: a ``.yaml``, ``.yml`` or ``.toml`` file.
+            overrides: such as ``training.steps=500``; the values are read as YAML.
+
+        Raises:
+            ConfigError: the file cannot be read, or a key or value is wrong.
+        """
+        return cls.from_mapping(_read(Path(path)), overrides)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], overrides: Iterable[str] = ()) -> CompressionConfig:
+        """Make a configuration from nested mappings, changed by overrides as in :meth:`from_file`."""
+        changed = _copied(values)
+        for override in overrides:
+            _override(changed, override)
+        return cls(**changed)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return plain values that :meth:`from_mapping` takes, fit for JSON."""
+        return self.model_dump(mode="json")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    readers = {".yaml": yaml.safe_load, ".yml": yaml.safe_load, ".toml": tomllib.loads}
+    if path.suffix not in readers:
+        raise ConfigError(f"{path} ends in {path.suffix!r}; expected one of {', '.join(readers)}.")
+    try:
+        values = readers[path.suffix](path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}. Check the path.") from error
+    except (yaml.YAMLError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no valid {path.suffix[1:].upper()}: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds a {type(values).__name__}; expected keys and values at the top level.")
+    return values
+
+
+def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copied(value) if isinstance(value, dict) else value for key, value in values.items()}
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override {override!r} has no value; expected key=value, such as training.steps=500.")
+    *sections, last = key.split(".")
+    place = values
+    for section in sections:
+        inner = place.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"override {override!r}: {section!r} is a value ({inner!r}), not a section with keys.")
+        place = inner
+    try:
+        place[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: {text!r} is no valid value: {error}") from error
+
+
+def _explain(section: type[pydantic.BaseModel], error: pydantic.ValidationError) -> str:
+    """Say in one line per fault which key, what was seen and what is expected."""
+    lines = []
+    for fault in error.errors():
+        place = ".".join(str(step) for step in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            lines.append(_explain_unknown(section, tuple(fault["loc"])))
+        elif fault["type"] == "missing":
+            lines.append(f"{place} is missing; it has no default.")
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            lines.append(f"{place or section.__name__}: {message} (seen: {fault['input']!r}).")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _explain_unknown(section: type[pydantic.BaseModel], place: tuple[int | str, ...]) -> str:
+    *parents, key = place
+    for parent in parents:
+        inner = section.model_fields[str(parent)].annotation if str(parent) in section.model_fields else None
+        if isinstance(inner, type) and issubclass(inner, pydantic.BaseModel):
+            section = inner
+    known = list(section.model_fields)
+    close = difflib.get_close_matches(str(key), known, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}."
+    return f"unknown configuration key {'.'.join(map(str, place))!r}. {hint}"

@@ -1,0 +1,13 @@
+"""Where training samples come from.
+
+=========================  ========================================================================
+module                     what it holds
+=========================  ========================================================================
+:mod:`ctsdk.data.crops`      square crops around a box, the box inside a crop, normalisation
+:mod:`ctsdk.data.sequences`  what a video with boxes looks like to the rest of the package
+:mod:`ctsdk.data.pairs`      template and search crops drawn from videos, and batches of them
+:mod:`ctsdk.data.synthetic`  seeded videos with exact boxes, made from photographs
+=========================  ========================================================================
+
+Importing this package imports none of them: OpenCV and scikit-image are optional and load on first use.
+"""

@@ -1,0 +1,79 @@
+"""The errors that ctsdk raises.
+
+::
+
+    CtsdkError
+    ├── AdapterNotFoundError     no adapter of that name, or its dependency is missing
+    ├── AdapterContractError     an adapter does not do what the contract asks
+    ├── ConfigError              a value, key or combination in a configuration is wrong
+    ├── CheckpointError          weights are unreadable, unsafe, or do not fit the tracker
+    ├── DataError                an image, video, box or batch cannot be used
+    ├── TrainingError            training cannot go on
+    └── ExportMismatchError      an exported tracker disagrees with the tracker it came from
+
+Each message says what was seen, what was expected and what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+__all__ = [
+    "AdapterContractError",
+    "AdapterNotFoundError",
+    "CheckpointError",
+    "ConfigError",
+    "CtsdkError",
+    "DataError",
+    "ExportMismatchError",
+    "TrainingError",
+]
+
+
+class CtsdkError(Exception):
+    """The root of every error that ctsdk raises on purpose."""
+
+
+class AdapterNotFoundError(CtsdkError):
+    """No adapter of that name can be loaded here."""
+
+
+class AdapterContractError(CtsdkError):
+    """An adapter does not do what the contract asks of it."""
+
+
+class ConfigError(CtsdkError):
+    """A configuration holds a wrong value, key or combination."""
+
+
+class CheckpointError(CtsdkError):
+    """Weights are unreadable, unsafe, or do not fit the tracker."""
+
+
+class DataError(CtsdkError):
+    """An image, a video, a box or a batch cannot be used."""
+
+
+class TrainingError(CtsdkError):
+    """Training cannot go on.
+
+    Attributes:
+        student: the student as it stood after the last good step, if there was one.
+        state_path: the file that holds the last good training state, if one was written.
+    """
+
+    def __init__(
+        self, message: str, *, student: nn.Module | None = None, state_path: Path | None = None
+    ) -> None:
+        super().__init__(message)
+        self.student = student
+        self.state_path = state_path
+
+
+class ExportMismatchError(CtsdkError):
+    """An exported tracker disagrees with the tracker it came from."""

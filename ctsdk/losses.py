@@ -1,0 +1,47 @@
+"""What pulls a mix towards the teacher: imitation of its stages. Guidance by its prediction is the adapter's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ctsdk.errors import AdapterContractError
+
+__all__ = ["StageTokens", "imitation_loss"]
+
+# By trunk, by stage: the tensors that the adapter's stage_tokens picked.
+StageTokens: TypeAlias = Mapping[str, Sequence[tuple[Tensor, ...]]]
+
+
+def imitation_loss(mix: StageTokens, teacher: StageTokens) -> Tensor:
+    """Return how far the stages of a mix are from those of the teacher, unweighted, a scalar.
+
+    The mean squared error of each tensor of a stage, averaged over the tensors, then over all stages of all trunks.
+    Stages that the teacher's blocks computed count too.
+
+    Args:
+        mix: by trunk, by stage: the tokens after the stage.
+        teacher: the same of the clean teacher.
+
+    Raises:
+        AdapterContractError: the two do not have the same shapes.
+
+    Source: arXiv 2409.17564, stage-wise feature mimicking; LingyiHongfd/CompressTracker @ efd98ec,
+    lib/train/actors/compresstracker.py.
+    """
+    errors = []
+    for trunk, stages in mix.items():
+        for stage, (seen, wanted) in enumerate(zip(stages, teacher[trunk], strict=True)):
+            shapes, expected = [tuple(t.shape) for t in seen], [tuple(t.shape) for t in wanted]
+            if shapes != expected:
+                raise AdapterContractError(
+                    f"stage {stage} of trunk {trunk!r} gave tokens of shapes {shapes}, the teacher {expected}; imitation "
+                    "needs the same shapes. Override stage_tokens to put eliminated tokens back on their places."
+                )
+            pairs = zip(seen, wanted, strict=True)
+            errors.append(torch.stack([F.mse_loss(token, target) for token, target in pairs]).mean())
+    return torch.stack(errors).mean()

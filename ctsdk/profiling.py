@@ -1,0 +1,89 @@
+"""What a tracker costs: parameters, multiply-adds, latency.
+
+Multiply-adds are what papers of this field call FLOPs. Latency is of the network alone, batch 1: cropping and reading
+frames are not in it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.benchmark import Timer
+from torch.utils.flop_counter import FlopCounterMode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import nn
+
+    from ctsdk.adapter import TrackerAdapter
+
+__all__ = ["Profile", "count_macs", "measure_latencies_ms", "profile"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The costs of one tracker.
+
+    Attributes:
+        params: number of parameters.
+        macs: multiply-adds of a forward pass with one sample.
+        latency_ms: median duration of such a pass, milliseconds, on the tracker's device.
+        device: the device's name.
+    """
+
+    params: int
+    macs: int
+    latency_ms: float
+    device: str
+
+
+def profile(adapter: TrackerAdapter, tracker: nn.Module, *, num_rounds: int = 30) -> Profile:
+    """Measure one tracker.
+
+    To compare two, pass both to :func:`measure_latencies_ms`: it times them in turn, so that both see the same machine.
+
+    Args:
+        adapter: runs the tracker.
+        tracker: put into eval mode.
+        num_rounds: timed passes, after as many untimed ones as a tenth.
+    """
+    device = next(tracker.parameters()).device
+    return Profile(
+        params=sum(parameter.numel() for parameter in tracker.parameters()),
+        macs=count_macs(adapter, tracker),
+        latency_ms=measure_latencies_ms(adapter, [tracker], num_rounds=num_rounds)[0],
+        device=str(device),
+    )
+
+
+def count_macs(adapter: TrackerAdapter, tracker: nn.Module) -> int:
+    """Return the multiply-adds of one forward pass with one sample: matrix products and convolutions."""
+    batch = adapter.example_batch().to(next(tracker.parameters()).device)
+    # Fused attention kernels are not counted on every version and device; the plain one is.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        adapter.predict(tracker.eval(), batch)
+    return counter.get_total_flops() // 2
+
+
+def measure_latencies_ms(
+    adapter: TrackerAdapter, trackers: Sequence[nn.Module], *, num_rounds: int = 30
+) -> list[float]:
+    """Return the median duration of a forward pass with one sample, by tracker, milliseconds.
+
+    The trackers take turns, so that a busy moment of the machine meets all of them.
+    """
+    timers = []
+    for tracker in trackers:
+        batch = adapter.example_batch().to(next(tracker.parameters()).device)
+        names = {"predict": adapter.predict, "tracker": tracker.eval(), "batch": batch}
+        timers.append(Timer("predict(tracker, batch)", globals=names, num_threads=torch.get_num_threads()))
+    with torch.inference_mode():
+        for timer in timers:
+            timer.timeit(max(1, num_rounds // 10))
+        rounds = [[timer.timeit(1).mean for timer in timers] for _ in range(num_rounds)]
+    return [1000 * statistics.median(times) for times in zip(*rounds, strict=True)]

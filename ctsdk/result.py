@@ -1,0 +1,131 @@
+"""What a compression gives: the student, and what made it. Saved as safetensors and JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+
+from ctsdk.config import CompressionConfig
+from ctsdk.errors import CheckpointError
+from ctsdk.plugins import load_adapter
+from ctsdk.stages import StagePlan
+from ctsdk.student import build_student
+from ctsdk.weights import check_same_keys, read_safetensors, write_json, write_safetensors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+    from ctsdk.adapter import TrackerAdapter
+
+__all__ = ["CompressionResult", "load_result"]
+
+_FORMAT = 1
+_WEIGHTS_FILE, _DESCRIPTION_FILE = "student.safetensors", "result.json"
+
+
+@dataclass(frozen=True)
+class CompressionResult:
+    """A student and its origin.
+
+    Attributes:
+        student: a tracker of the teacher's own class with ``len(trunk)`` blocks per trunk, in eval mode.
+        plans: the stages of every trunk.
+        config: the configuration of the run.
+        adapter_name: name of the adapter.
+        variant: member of the tracker's family, if the adapter has several.
+        history: rows of the metrics, one per training step; empty for a loaded result.
+    """
+
+    student: nn.Module
+    plans: Mapping[str, StagePlan]
+    config: CompressionConfig
+    adapter_name: str
+    variant: str | None = None
+    history: list[dict[str, Any]] = field(default_factory=list, repr=False)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``student.safetensors`` and ``result.json`` into `folder`, each whole or not at all.
+
+        Returns:
+            the folder.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = folder / _WEIGHTS_FILE
+        write_safetensors(weights, self.student.state_dict(), {"format": str(_FORMAT)})
+        description = {
+            "format": _FORMAT,
+            "adapter": {"name": self.adapter_name, "variant": self.variant},
+            "plans": {
+                name: {"sizes": list(plan.sizes), "initialisation": plan.initialisation}
+                for name, plan in self.plans.items()
+            },
+            "config": self.config.to_mapping(),
+            "weights_sha256": _sha256(weights),
+            "last_step": self.history[-1] if self.history else None,
+        }
+        # Last, because it names the weights it belongs to: a folder with a description is complete.
+        write_json(folder / _DESCRIPTION_FILE, description)
+        return folder
+
+
+def load_result(folder: str | Path, adapter: TrackerAdapter | None = None) -> CompressionResult:
+    """Read a result that :meth:`CompressionResult.save` wrote.
+
+    Args:
+        folder: where it was saved.
+        adapter: the adapter whose teacher the student is a shorter copy of. None to load the named one anew; only its
+            structure is used, so an untrained teacher of the same variant will do.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or does not fit the adapter.
+        AdapterNotFoundError: the adapter is not installed here.
+    """
+    folder = Path(folder)
+    description = _read_description(folder)
+    weights = folder / _WEIGHTS_FILE
+    tensors, _ = read_safetensors(weights)
+    if _sha256(weights) != description["weights_sha256"]:
+        raise CheckpointError(
+            f"{weights} is not the file that {_DESCRIPTION_FILE} beside it describes. "
+            "It was changed or replaced; save the result again."
+        )
+    name, variant = description["adapter"]["name"], description["adapter"]["variant"]
+    if adapter is None:
+        adapter = load_adapter(name, variant=variant, weights="random")
+    plans = {
+        trunk: StagePlan(tuple(plan["sizes"]), plan["initialisation"]) for trunk, plan in description["plans"].items()
+    }
+    student = build_student(adapter, plans)
+    check_same_keys(tensors, student.state_dict(), str(weights))
+    student.load_state_dict(tensors)
+    config = CompressionConfig.from_mapping(description["config"])
+    return CompressionResult(student.eval(), plans, config, name, variant)
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / _DESCRIPTION_FILE
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} holds no readable {_DESCRIPTION_FILE} ({error.strerror}); "
+            "expected a folder that CompressionResult.save wrote."
+        ) from error
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path} is no valid JSON ({error}); save the result again.") from error
+    if not isinstance(description, dict) or description.get("format") != _FORMAT:
+        seen = description.get("format") if isinstance(description, dict) else type(description).__name__
+        raise CheckpointError(f"{path} has format {seen!r}; this ctsdk reads format {_FORMAT}. Use the ctsdk that wrote it.")
+    return description
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from ctsdk.adapter import Batch, TrackerSpec
+from ctsdk.data.crops import crop_square, normalise
+from ctsdk.data.pairs import Augmentation, PairDataset, Sample, batches, collate
+from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.synthetic import SyntheticConfig, procedural_textures, synthetic_sequences
+from ctsdk.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+SPEC = TrackerSpec(template_size=32, search_size=64)
+STILL = replace(SPEC, search_centre_jitter=0.0, search_scale_jitter=0.0)
+SIZE_PX = (120, 90)
+
+# A worker more than there are processors, and threads at a fork, are what this machine has, not what is tested.
+ignore_worker_warnings = pytest.mark.filterwarnings(
+    "ignore:This DataLoader will create:UserWarning", "ignore:.*use of fork:DeprecationWarning"
+)
+
+
+class Counted:
+    """Frame i is a grey of level i, with a white square where the box is; remembers which frames were read."""
+
+    def __init__(self, boxes: NDArray[np.float64]) -> None:
+        self.boxes, self.read = boxes, list[int]()
+
+    def __call__(self, index: int) -> NDArray[np.uint8]:
+        self.read.append(index)
+        frame = np.full((SIZE_PX[1], SIZE_PX[0], 3), index + 1, dtype=np.uint8)
+        x, y, width, height = (int(value) for value in self.boxes[index])
+        frame[max(y, 0) : y + height, max(x, 0) : x + width] = 255
+        return frame
+
+
+def video(
+    visible: Iterable[bool], box: tuple[float, float, float, float] = (40, 30, 16, 16), name: str = "v"
+) -> VideoSequence:
+    flags = np.array(list(visible), dtype=bool)
+    boxes = np.tile(np.array(box, dtype=np.float64), (len(flags), 1))
+    return VideoSequence(name, boxes, flags, SIZE_PX, Counted(boxes))
+
+
+def frames_read(sequence: VideoSequence) -> list[int]:
+    reader = sequence.read_frame
+    assert isinstance(reader, Counted)
+    return reader.read
+
+
+def grey_levels(crops: torch.Tensor) -> list[int]:
+    """The level of the background of each crop: what Counted drew, so which frame it was."""
+    pixels = crops * torch.tensor(SPEC.std).view(3, 1, 1) + torch.tensor(SPEC.mean).view(3, 1, 1)
+    return [round(float(crop[0, -1, -1] * 255)) - 1 for crop in pixels]
+
+
+def equal(first: Batch | Sample, second: Batch | Sample) -> bool:
+    names = ("templates", "searches", "template_boxes", "search_boxes")
+    return all(torch.equal(getattr(first, name), getattr(second, name)) for name in names)
+
+
+@pytest.fixture(scope="module")
+def synthetic() -> list[VideoSequence]:
+    config = SyntheticConfig(frame_size_px=(128, 96), num_frames=20, target_size_px=(16.0, 30.0))
+    return synthetic_sequences(6, seed=3, images=procedural_textures(0, 4, (160, 120)), config=config)
+
+
+def test_sample_has_the_shapes_of_the_spec(synthetic: list[VideoSequence]) -> None:
+    spec = replace(SPEC, num_templates=2, num_searches=3)
+
+    sample = PairDataset(synthetic, spec, seed=0, length=4)[1]
+
+    assert sample.templates.shape == (2, 3, 32, 32)
+    assert sample.searches.shape == (3, 3, 64, 64)
+    assert (sample.template_boxes.shape, sample.search_boxes.shape) == ((2, 4), (3, 4))
+    dtypes = {sample.templates.dtype, sample.searches.dtype, sample.template_boxes.dtype, sample.search_boxes.dtype}
+    assert dtypes == {torch.float32}
+
+
+def test_sample_depends_on_seed_and_index_alone(synthetic: list[VideoSequence]) -> None:
+    forwards = PairDataset(synthetic, SPEC, seed=5, length=None)
+    backwards = PairDataset(synthetic, SPEC, seed=5, length=100)
+    other = PairDataset(synthetic, SPEC, seed=6, length=100)
+    seen = [forwards[index] for index in range(6)]
+    np.random.seed(0)  # noqa: NPY002 - the global state must not matter
+    torch.manual_seed(0)
+
+    again = [backwards[index] for index in reversed(range(6))][::-1]
+
+    assert all(equal(first, second) for first, second in zip(seen, again, strict=True))
+    assert not any(equal(seen[0], sample) for sample in [*seen[1:], other[0]])
+
+
+def test_sample_of_a_million_is_drawn_directly(synthetic: list[VideoSequence]) -> None:
+    dataset = PairDataset(synthetic, SPEC, seed=5, length=None)
+
+    assert equal(dataset[1_000_000], dataset[1_000_000])
+
+
+def test_unvaried_crops_are_bit_for_bit_those_of_test_time(synthetic: list[VideoSequence]) -> None:
+    single = synthetic[0]
+    first = VideoSequence("one", single.boxes_xywh_px[:1], single.visible[:1], single.size_px, single.read_frame)
+
+    sample = PairDataset([first], STILL, seed=0, length=1, augmentation=Augmentation.none())[0]
+
+    for crops, factor, size in ((sample.templates, 2.0, 32), (sample.searches, 4.0, 64)):
+        pixels = crop_square(single.frame(0), tuple(single.boxes_xywh_px[0]), factor, size).pixels
+        assert torch.equal(crops[0], normalise(pixels, SPEC.mean, SPEC.std))
+
+
+def test_box_of_an_unjittered_crop_is_centred(synthetic: list[VideoSequence]) -> None:
+    sample = PairDataset(synthetic, STILL, seed=0, length=1, augmentation=Augmentation.none())[0]
+
+    for boxes, size in ((sample.template_boxes, 32), (sample.search_boxes, 64)):
+        centre = boxes[0, :2] + 0.5 * boxes[0, 2:]
+        torch.testing.assert_close(centre, torch.full((2,), 0.5 - 0.5 / size))
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation.none(), Augmentation(joint_flip=1.0), Augmentation(flip=1.0)])
+def test_box_stays_on_the_target(augmentation: Augmentation) -> None:
+    boxes = np.array([[30.0, 20.0, 20.0, 12.0], [70.0, 50.0, 16.0, 24.0], [20.0, 40.0, 30.0, 16.0]])
+    moving = VideoSequence("moving", boxes, np.ones(3, dtype=bool), SIZE_PX, Counted(boxes))
+    dataset = PairDataset([moving], SPEC, seed=0, length=12, augmentation=replace(augmentation, greyscale=0.0))
+
+    for index in range(12):
+        sample = dataset[index]
+        x, y, width, height = (64 * sample.search_boxes[0]).tolist()
+        white = (sample.searches[0, 0] > sample.searches[0, 0].max() - 0.5).float()
+        inside = white[max(0, round(y)) : max(0, round(y + height)), max(0, round(x)) : max(0, round(x + width))]
+        # The label is half a pixel of the crop off, and the mirror of the frame is one pixel of the frame off.
+        assert inside.sum() >= 0.75 * white.sum()
+        assert inside.numel() == 0 or inside.mean() >= 0.6
+
+
+def test_search_follows_the_template_within_the_gap() -> None:
+    sequence = video([True] * 60)
+    dataset = PairDataset(
+        [sequence], replace(STILL, max_gap=5, num_searches=2), 0, 60, augmentation=Augmentation.none()
+    )
+
+    gaps = set()
+    for index in range(60):
+        sample = dataset[index]
+        (template,) = grey_levels(sample.templates)
+        gaps |= {search - template for search in grey_levels(sample.searches)}
+    assert gaps == {1, 2, 3, 4}
+
+
+def test_further_templates_precede_the_first() -> None:
+    dataset = PairDataset(
+        [video([True] * 60)], replace(STILL, max_gap=5, num_templates=3), 0, 40, augmentation=Augmentation.none()
+    )
+
+    gaps = set()
+    for index in range(40):
+        first, *more = grey_levels(dataset[index].templates)
+        gaps |= {first - template for template in more}
+    assert gaps == {1, 2, 3, 4, 5}
+
+
+def test_only_visible_frames_are_used() -> None:
+    sequence = video(number % 7 == 3 for number in range(50))
+    dataset = PairDataset([sequence], replace(SPEC, max_gap=10), 0, 40)
+
+    for index in range(40):
+        dataset[index]
+    assert set(frames_read(sequence)) == set(range(3, 50, 7))
+
+
+def test_the_reach_grows_until_something_is_visible() -> None:
+    sequence = video([True] + [False] * 80 + [True])
+    sample = PairDataset([sequence], replace(STILL, max_gap=5), 0, 1, augmentation=Augmentation.none())[0]
+
+    assert (grey_levels(sample.templates), grey_levels(sample.searches)) == ([0], [81])
+
+
+def test_one_frame_is_its_own_pair_and_is_read_once() -> None:
+    sequence = video([True])
+    spec = replace(SPEC, num_templates=2, num_searches=2)
+
+    PairDataset([sequence], spec, seed=0, length=1)[0]
+
+    assert frames_read(sequence) == [0]
+
+
+def test_videos_are_drawn_uniformly_whatever_their_length() -> None:
+    long, short = video([True] * 100, name="long"), video([True] * 3, name="short")
+    dataset = PairDataset([long, short], SPEC, seed=0, length=200)
+
+    for index in range(200):
+        dataset[index]
+    assert 150 <= len(frames_read(short)) <= 250
+    assert len(frames_read(short)) + len(frames_read(long)) == 400
+
+
+def test_videos_without_a_pair_are_left_out() -> None:
+    hidden, seen = video([False] * 10 + [True], name="hidden"), video([True] * 5, name="seen")
+
+    assert PairDataset([hidden, seen], SPEC, seed=0, length=1).sequences == [seen]
+    with pytest.raises(DataError, match="none of 1 videos has 2 visible frames"):
+        PairDataset([hidden], SPEC, seed=0, length=1)
+
+
+@pytest.mark.parametrize("box", [(500, 30, 16, 16), (40, 30, 0, 16), (float("nan"), 30, 16, 16)])
+def test_boxes_that_never_fit_end_in_an_error(box: tuple[float, float, float, float]) -> None:
+    sequence = video([True] * 10, box, name="broken")
+
+    with pytest.raises(DataError, match=r"100 drawings gave no usable pair.*'broken'"):
+        PairDataset([sequence], SPEC, seed=0, length=1)[0]
+    assert frames_read(sequence) == []
+
+
+def test_unusable_frames_are_drawn_again() -> None:
+    sequence = video([True] * 10)
+    sequence.boxes_xywh_px[2:8, 2] = 0.0
+    dataset = PairDataset([sequence], SPEC, seed=0, length=30)
+
+    for index in range(30):
+        dataset[index]
+    assert set(frames_read(sequence)) == {0, 1, 8, 9}
+
+
+def test_jitter_has_the_spread_of_the_spec() -> None:
+    dataset = PairDataset([video([True] * 5)], SPEC, seed=0, length=400, augmentation=Augmentation.none())
+
+    boxes = torch.cat([dataset[index].search_boxes for index in range(400)])
+
+    # The target is 16 px and the crop ceil(4 * sqrt(w' h')): its share is 16 / side, its shift up to 1.5 / 4 of the side.
+    shifts = boxes[:, :2] + 0.5 * boxes[:, 2:] - 0.5
+    assert 0.36 < shifts.abs().max() < 0.39
+    assert shifts.std() == pytest.approx(0.75 / 12**0.5, abs=0.02)
+    # Width and height vary by 0.25 each, and the side by the mean of both.
+    assert torch.log(0.25 / boxes[:, 2]).std() == pytest.approx(0.25 / 2**0.5, abs=0.02)
+
+
+def test_templates_are_jittered_where_the_spec_says_so() -> None:
+    spec = replace(SPEC, template_centre_jitter=1.0, template_scale_jitter=0.1)
+    dataset = PairDataset([video([True] * 5)], spec, seed=0, length=20)
+
+    assert len({float(dataset[index].template_boxes[0, 2]) for index in range(20)}) > 10
+
+
+def test_greyscale_takes_the_colour_of_every_crop(synthetic: list[VideoSequence]) -> None:
+    spec = replace(SPEC, num_searches=2, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    grey = Augmentation(greyscale=1.0, joint_flip=0.0, brightness=0.0, flip=0.0)
+
+    sample = PairDataset(synthetic, spec, seed=0, length=1, augmentation=grey)[0]
+
+    for crops in (sample.templates, sample.searches):
+        assert torch.equal(crops[:, 0], crops[:, 1])
+        assert torch.equal(crops[:, 0], crops[:, 2])
+
+
+def test_flip_is_drawn_per_crop_and_mirrors_the_box(synthetic: list[VideoSequence]) -> None:
+    off = Augmentation.none()
+    plain = PairDataset(synthetic, SPEC, seed=0, length=1, augmentation=off)[0]
+    flipped = PairDataset(synthetic, SPEC, seed=0, length=1, augmentation=replace(off, flip=1.0))[0]
+
+    torch.testing.assert_close(flipped.searches, plain.searches.flip(-1), rtol=0, atol=0)
+    x, y, width, height = plain.search_boxes[0]
+    torch.testing.assert_close(flipped.search_boxes[0], torch.stack([1 - x - width, y, width, height]))
+
+    dataset = PairDataset(synthetic, SPEC, seed=0, length=40, augmentation=replace(off, flip=0.5))
+    unvaried = PairDataset(synthetic, SPEC, seed=0, length=40, augmentation=off)
+    ways = {
+        (
+            torch.equal(dataset[index].templates, unvaried[index].templates),
+            torch.equal(dataset[index].searches, unvaried[index].searches),
+        )
+        for index in range(40)
+    }
+    assert len(ways) == 4
+
+
+def test_brightness_is_drawn_per_crop_and_clamped() -> None:
+    spec = replace(STILL, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    off = Augmentation.none()
+    whites, ratios = [], []
+    for index in range(60):
+        dark = PairDataset([video([True] * 5)], spec, 0, 60, augmentation=replace(off, brightness=0.2))[index]
+        whites.append(float(dark.searches.max()))
+        ratios.append(whites[-1] / float(dark.templates.max()))
+
+    assert max(whites) == 1.0
+    assert 0.8 <= min(whites) < 0.85
+    assert min(ratios) < 0.9 < 1.1 < max(ratios)
+
+
+def test_augmentation_out_of_range_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"Augmentation\.flip is 1\.5"):
+        Augmentation(flip=1.5)
+
+
+def test_length_and_indices() -> None:
+    dataset = PairDataset([video([True] * 5)], SPEC, seed=0, length=3)
+
+    assert len(dataset) == 3
+    assert len(list(dataset)) == 3  # type: ignore[call-overload]
+    for index in (-1, 3):
+        with pytest.raises(IndexError):
+            dataset[index]
+    with pytest.raises(DataError, match="no end"):
+        len(PairDataset([video([True] * 5)], SPEC, seed=0, length=None))
+    for seed, length in ((-1, 3), (0, -3)):
+        with pytest.raises(ConfigError, match="expected 0 or positive"):
+            PairDataset([video([True] * 5)], SPEC, seed=seed, length=length)
+
+
+def test_collate_stacks_along_the_second_axis(synthetic: list[VideoSequence]) -> None:
+    dataset = PairDataset(synthetic, replace(SPEC, num_templates=2), seed=0, length=3)
+    samples = [dataset[index] for index in range(3)]
+
+    batch = collate(samples)
+
+    assert batch.size == 3
+    assert batch.templates.shape == (2, 3, 3, 32, 32)
+    assert torch.equal(batch.searches[:, 1], samples[1].searches)
+    assert torch.equal(batch.template_boxes[:, 2], samples[2].template_boxes)
+    assert equal(batch, dataset.batch(range(3)))
+
+
+@pytest.mark.parametrize("call", [lambda _: collate([]), lambda dataset: dataset.batch([])])
+def test_a_batch_of_nothing_is_refused(call: Any) -> None:
+    with pytest.raises(DataError, match="no samples"):
+        call(PairDataset([video([True] * 5)], SPEC, seed=0, length=1))
+
+
+@ignore_worker_warnings
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_batches_resume_where_they_stopped(synthetic: list[VideoSequence], num_workers: int) -> None:
+    dataset = PairDataset(synthetic, SPEC, seed=0, length=None)
+    wanted = [collate([dataset[index] for index in range(3 * number, 3 * number + 3)]) for number in range(4)]
+
+    whole = batches(dataset, 3, num_workers=num_workers)
+    rest = batches(dataset, 3, start=2, num_workers=num_workers)
+
+    assert all(equal(next(whole), batch) for batch in wanted)
+    assert all(equal(next(rest), batch) for batch in wanted[2:])
+
+
+def test_batches_end_with_the_dataset(synthetic: list[VideoSequence]) -> None:
+    dataset = PairDataset(synthetic, SPEC, seed=0, length=7)
+
+    assert [batch.size for batch in batches(dataset, 3)] == [3, 3, 1]
+    assert [batch.size for batch in batches(dataset, 3, start=2)] == [1]
+    assert list(batches(dataset, 3, start=3)) == []
+
+
+def test_batches_leave_the_global_random_state_alone(synthetic: list[VideoSequence]) -> None:
+    before = torch.get_rng_state()
+
+    next(batches(PairDataset(synthetic, SPEC, seed=0, length=None), 2))
+
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"start": -1}, {"num_workers": -1}])
+def test_batches_out_of_range_are_refused(wrong: dict[str, int]) -> None:
+    dataset = PairDataset([video([True] * 5)], SPEC, seed=0, length=3)
+
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        batches(dataset, **{"batch_size": 2, **wrong})
+
+
+def test_dataset_can_be_sent_to_another_process(synthetic: list[VideoSequence]) -> None:
+    dataset = PairDataset(synthetic, SPEC, seed=0, length=5)
+
+    assert equal(pickle.loads(pickle.dumps(dataset))[4], dataset[4])
+
+
+def test_video_checks_its_shapes_and_its_frames() -> None:
+    boxes, visible = np.zeros((3, 4)), np.ones(3, dtype=bool)
+    with pytest.raises(DataError, match=r"'v' has boxes of shape \(3, 4\) and visibility of shape \(2,\)"):
+        VideoSequence("v", boxes, visible[:2], SIZE_PX, Counted(boxes))
+    with pytest.raises(DataError, match="frames 0 to 2; frame 3"):
+        VideoSequence("v", boxes, visible, SIZE_PX, Counted(boxes)).frame(3)
+    with pytest.raises(DataError, match=r"is 120 x 90 px; expected the video's 121 x 90"):
+        VideoSequence("v", boxes, visible, (121, 90), Counted(boxes)).frame(0)
+    with pytest.raises(DataError, match="a frame is a NoneType"):
+        VideoSequence("v", boxes, visible, SIZE_PX, lambda _: None).frame(0)  # type: ignore[arg-type, return-value]
