@@ -18,25 +18,25 @@ __all__ = ["cxcywh_to_xyxy", "generalized_iou", "iou", "xywh_to_cxcywh", "xywh_t
 
 def cxcywh_to_xyxy(boxes_cxcywh: Tensor) -> Tensor:
     """Turn (..., 4) centre-size boxes into corner boxes."""
-    centre, size = boxes_cxcywh.split(2, dim=-1)
+    centre, size = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:]
     return torch.cat([centre - 0.5 * size, centre + 0.5 * size], dim=-1)
 
 
 def xywh_to_xyxy(boxes_xywh: Tensor) -> Tensor:
     """Turn (..., 4) corner-size boxes into corner boxes."""
-    corner, size = boxes_xywh.split(2, dim=-1)
+    corner, size = boxes_xywh[..., :2], boxes_xywh[..., 2:]
     return torch.cat([corner, corner + size], dim=-1)
 
 
 def xywh_to_cxcywh(boxes_xywh: Tensor) -> Tensor:
     """Turn (..., 4) corner-size boxes into centre-size boxes."""
-    corner, size = boxes_xywh.split(2, dim=-1)
+    corner, size = boxes_xywh[..., :2], boxes_xywh[..., 2:]
     return torch.cat([corner + 0.5 * size, size], dim=-1)
 
 
 def xyxy_to_xywh(boxes_xyxy: Tensor) -> Tensor:
     """Turn (..., 4) corner boxes into corner-size boxes."""
-    start, end = boxes_xyxy.split(2, dim=-1)
+    start, end = boxes_xyxy[..., :2], boxes_xyxy[..., 2:]
     return torch.cat([start, end - start], dim=-1)
 
 

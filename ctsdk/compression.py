@@ -70,7 +70,9 @@ def compress(
         validation = validation or validation_batches(config, adapter.spec)
     else:
         if not isinstance(batches, Iterable):
-            raise DataError(f"batches is a {type(batches).__name__}; expected something to iterate, giving ctsdk.Batch.")
+            raise DataError(
+                f"batches is a {type(batches).__name__}; expected something to iterate, giving ctsdk.Batch."
+            )
         open_batches = partial(endless, batches)
     home = next(adapter.teacher.parameters()).device
     adapter.teacher.to(trainer.device)

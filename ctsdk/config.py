@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -18,7 +19,7 @@ from pydantic import Field
 from ctsdk.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
     "AdapterConfig",
@@ -42,16 +43,25 @@ TrunkStages = int | tuple[int, ...]
 Preset = Literal["naive", "distill", "replace", "full"]
 
 
+_is_validating: ContextVar[bool] = ContextVar("_is_validating", default=False)
+
+
 class _Section(pydantic.BaseModel):
     """A part of a configuration: frozen, and no key is accepted that it does not know."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, **values: Any) -> None:  # noqa: ANN401 - whatever a configuration file may hold
+        is_inner = _is_validating.get()
+        token = _is_validating.set(True)
         try:
             super().__init__(**values)
         except pydantic.ValidationError as error:
+            if is_inner:
+                raise  # the outermost section knows the whole path of the key
             raise ConfigError(_explain(type(self), error)) from error
+        finally:
+            _is_validating.reset(token)
 
 
 class AdapterConfig(_Section):
@@ -106,7 +116,9 @@ class TrainingConfig(_Section):
     )
     learning_rate: Positive = Field(4e-5, description="Peak learning rate of AdamW.")
     weight_decay: NotNegative = Field(1e-4, description="Weight decay of AdamW.")
-    groups: tuple[ParameterGroup, ...] = Field((), description="Learning rates by parameter name; the first match counts.")
+    groups: tuple[ParameterGroup, ...] = Field(
+        (), description="Learning rates by parameter name; the first match counts."
+    )
     rate_schedule: Literal["drop", "cosine", "constant"] = Field(
         "drop", description="`drop` divides the rate by ten once; `cosine` lets it fall to a hundredth."
     )
@@ -114,7 +126,8 @@ class TrainingConfig(_Section):
     warm_up_steps: Annotated[int, Field(ge=0)] = Field(0, description="Steps in which the rate rises from zero.")
     clip_norm: Positive | None = Field(0.1, description="Largest norm of all gradients together; None for no limit.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="`auto` is bfloat16 autocast on CUDA and float32 elsewhere (on most CPUs bfloat16 is slower)."
+        "auto",
+        description="`auto` is bfloat16 autocast on CUDA and float32 elsewhere (on most CPUs bfloat16 is slower).",
     )
     device: str = Field("auto", description="`auto` is the accelerator if there is one; or `cpu`, `cuda`, `cuda:1`.")
     validate_every: Count | None = Field(None, description="Steps between validations of the student; None for never.")
@@ -208,7 +221,7 @@ class CompressionConfig(_Section):
 
 
 def _read(path: Path) -> dict[str, Any]:
-    readers = {".yaml": yaml.safe_load, ".yml": yaml.safe_load, ".toml": tomllib.loads}
+    readers: dict[str, Callable[[str], Any]] = {".yaml": yaml.safe_load, ".yml": yaml.safe_load, ".toml": tomllib.loads}
     if path.suffix not in readers:
         raise ConfigError(f"{path} ends in {path.suffix!r}; expected one of {', '.join(readers)}.")
     try:

@@ -67,9 +67,7 @@ class TrainingError(CtsdkError):
         state_path: the file that holds the last good training state, if one was written.
     """
 
-    def __init__(
-        self, message: str, *, student: nn.Module | None = None, state_path: Path | None = None
-    ) -> None:
+    def __init__(self, message: str, *, student: nn.Module | None = None, state_path: Path | None = None) -> None:
         super().__init__(message)
         self.student = student
         self.state_path = state_path

@@ -19,7 +19,7 @@ from ctsdk.errors import DataError
 from ctsdk.tracking import track
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
     from torch import nn
@@ -67,7 +67,8 @@ class Evaluation:
     @property
     def success(self) -> NDArray[np.float64]:
         """(21,), the mean success curve."""
-        return np.mean([sequence.success for sequence in self.sequences], axis=0)
+        mean: NDArray[np.float64] = np.stack([sequence.success for sequence in self.sequences]).mean(axis=0)
+        return mean
 
     @property
     def auc(self) -> float:
@@ -89,8 +90,6 @@ def evaluate(
     adapter: TrackerAdapter,
     tracker: nn.Module,
     dataset: Iterable[VideoSequence],
-    *,
-    on_sequence: Callable[[SequenceScore], None] | None = None,
 ) -> Evaluation:
     """Track every sequence once and score it.
 
@@ -98,7 +97,6 @@ def evaluate(
         adapter: the tracker's adapter.
         tracker: the teacher or a student.
         dataset: sequences with true boxes.
-        on_sequence: called after each sequence, for progress.
 
     Raises:
         DataError: the data set is empty, or a frame or box cannot be used.
@@ -108,10 +106,7 @@ def evaluate(
         frames = (sequence.frame(index) for index in range(len(sequence)))
         x, y, w, h = sequence.boxes_xywh_px[0].tolist()
         boxes = [result.box_xywh_px for result in track(adapter, tracker, frames, (x, y, w, h))]
-        score = score_sequence(sequence.name, np.array(boxes), sequence.boxes_xywh_px, sequence.visible)
-        scores.append(score)
-        if on_sequence is not None:
-            on_sequence(score)
+        scores.append(score_sequence(sequence.name, np.array(boxes), sequence.boxes_xywh_px, sequence.visible))
     if not scores:
         raise DataError("the data set has no sequences; expected at least one. Check its folder and split.")
     return Evaluation(tuple(scores))
@@ -146,9 +141,7 @@ def score_sequence(
     truth = truth_xywh_px.astype(np.float64)
     boxes = _filled(boxes_xywh_px.astype(np.float64), len(truth))
     boxes[0] = truth[0]
-    valid = (truth[:, 2:] > 0).all(axis=1)
-    if visible is not None:
-        valid &= visible
+    valid = np.all(truth[:, 2:] > 0, axis=1) & (np.ones(len(truth), dtype=bool) if visible is None else visible)
 
     overlap = np.where(valid, _overlap(boxes, truth), -1.0)
     offset = (boxes[:, :2] + 0.5 * boxes[:, 2:]) - (truth[:, :2] + 0.5 * truth[:, 2:])
@@ -166,7 +159,9 @@ def score_sequence(
 
 def _check_boxes(name: str, boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> None:
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes) or not len(truth):
-        raise DataError(f"sequence {name!r}: boxes have shape {boxes.shape}, truth {truth.shape}; expected (N, 4) each.")
+        raise DataError(
+            f"sequence {name!r}: boxes have shape {boxes.shape}, truth {truth.shape}; expected (N, 4) each."
+        )
     if np.isnan(boxes).any() or (boxes[:, 2:] < 0).any():
         row = int(np.flatnonzero(np.isnan(boxes).any(axis=1) | (boxes[:, 2:] < 0).any(axis=1))[0])
         raise DataError(
@@ -190,6 +185,7 @@ def _filled(boxes: NDArray[np.float64], num_frames: int) -> NDArray[np.float64]:
 def _overlap(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
     start = np.maximum(boxes[:, :2], truth[:, :2])
     end = np.minimum(boxes[:, :2] + boxes[:, 2:], truth[:, :2] + truth[:, 2:])
-    intersection = np.clip(end - start, 0, None).prod(axis=1)
-    union = boxes[:, 2:].prod(axis=1) + truth[:, 2:].prod(axis=1) - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    intersection: NDArray[np.float64] = np.clip(end - start, 0, None).prod(axis=1)
+    union: NDArray[np.float64] = boxes[:, 2:].prod(axis=1) + truth[:, 2:].prod(axis=1) - intersection
+    overlap: NDArray[np.float64] = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    return overlap

@@ -39,8 +39,8 @@ def imitation_loss(mix: StageTokens, teacher: StageTokens) -> Tensor:
             shapes, expected = [tuple(t.shape) for t in seen], [tuple(t.shape) for t in wanted]
             if shapes != expected:
                 raise AdapterContractError(
-                    f"stage {stage} of trunk {trunk!r} gave tokens of shapes {shapes}, the teacher {expected}; imitation "
-                    "needs the same shapes. Override stage_tokens to put eliminated tokens back on their places."
+                    f"stage {stage} of trunk {trunk!r} gave tokens of shapes {shapes}, the teacher {expected}; "
+                    "imitation needs the same shapes. Override stage_tokens to put eliminated tokens back in place."
                 )
             pairs = zip(seen, wanted, strict=True)
             errors.append(torch.stack([F.mse_loss(token, target) for token, target in pairs]).mean())

@@ -38,7 +38,7 @@ class MetricsLog:
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)  # type: ignore[no-untyped-call]
+            self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)
 
     def add(self, step: int, **values: float | str) -> None:
         """Add a row; numbers also go to TensorBoard under their names."""

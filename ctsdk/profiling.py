@@ -67,7 +67,7 @@ def count_macs(adapter: TrackerAdapter, tracker: nn.Module) -> int:
     # Fused attention kernels are not counted on every version and device; the plain one is.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         adapter.predict(tracker.eval(), batch)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def measure_latencies_ms(

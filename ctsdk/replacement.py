@@ -21,7 +21,7 @@ import numpy as np
 from ctsdk.errors import AdapterContractError, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor, nn
 
@@ -125,7 +125,9 @@ class OfficialSchedule:
 
     def probability(self, progress: float) -> float:
         """Return the probability of the epoch that `progress` falls in."""
-        return self.of_epoch(min(int(progress * self.num_epochs), self.num_epochs - 1) + 1)
+        # A step that begins an epoch may come out a rounding below it.
+        epochs_done = int(progress * self.num_epochs + 1e-9)
+        return self.of_epoch(min(epochs_done, self.num_epochs - 1) + 1)
 
     def of_epoch(self, epoch: int) -> float:
         """Return the probability of an epoch, counted from 1."""
@@ -255,11 +257,8 @@ class StageRecorder:
         runs = (self._adapter.stage_tokens(trunk, output, batch) for output in outputs)
         return tuple(itertools.chain.from_iterable(runs))
 
-    def _record(self, trunk: str, stage: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-            self._outputs.setdefault((trunk, stage), []).append(output)
-
-        return hook
+    def _record(self, trunk: str, stage: int) -> Callable[[nn.Module, object, object], None]:
+        return lambda _module, _inputs, output: self._outputs.setdefault((trunk, stage), []).append(output)
 
 
 def _check_share(**values: float) -> None:

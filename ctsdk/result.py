@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-
 from ctsdk.config import CompressionConfig
 from ctsdk.errors import CheckpointError
 from ctsdk.plugins import load_adapter
@@ -122,7 +121,9 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is no valid JSON ({error}); save the result again.") from error
     if not isinstance(description, dict) or description.get("format") != _FORMAT:
         seen = description.get("format") if isinstance(description, dict) else type(description).__name__
-        raise CheckpointError(f"{path} has format {seen!r}; this ctsdk reads format {_FORMAT}. Use the ctsdk that wrote it.")
+        raise CheckpointError(
+            f"{path} has format {seen!r}; this ctsdk reads format {_FORMAT}. Use the ctsdk that wrote it."
+        )
     return description
 
 

@@ -110,10 +110,7 @@ def plan_stages(
         ConfigError: a trunk is unknown, or cannot be cut so.
     """
     if not isinstance(stages, Mapping):
-        return {
-            name: StagePlan.divide(depth, stages, initialisation, trunk=name)
-            for name, depth in depths.items()
-        }
+        return {name: StagePlan.divide(depth, stages, initialisation, trunk=name) for name, depth in depths.items()}
     unknown = sorted(set(stages) - set(depths))
     if unknown:
         raise ConfigError(f"stages name trunks {unknown}, which the tracker does not have; it has {sorted(depths)}.")

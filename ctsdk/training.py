@@ -1,21 +1,19 @@
 """The training loop: one mix a step, three losses, AdamW.
 
-:func:`step_losses` is the method; the rest is what any training needs. The loop is deterministic: what is random in step
-k depends on the seed and on k alone, so a resumed run goes on as if it had never stopped, and every process of a run
+:func:`step_losses` is the method; the rest is what any training needs. What is random in step k depends on the
+seed and on k alone, so a resumed run goes on as if it had never stopped, and every process of a run
 draws the same mix.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import math
 import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,14 +34,14 @@ from ctsdk.replacement import (
     ProgressiveSchedule,
     Schedule,
     StageRecorder,
-    all_student,
     draw_mix,
     mixed,
 )
 from ctsdk.weights import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from ctsdk.adapter import TrackerAdapter
     from ctsdk.config import CompressionConfig, ReplacementConfig, TrainingConfig
@@ -195,7 +193,9 @@ class Trainer:
         """
         settings, total = self.config.training, self.config.training.num_steps
         batches = open_batches(self.batches_read)
-        bar = tqdm(total=total, initial=self.step, unit="step", disable=None if show_progress is None else not show_progress)
+        bar = tqdm(
+            total=total, initial=self.step, unit="step", disable=None if show_progress is None else not show_progress
+        )
         with frozen(self.adapter.teacher), _own_randomness(self.device), bar, self._metrics() as metrics:
             begin, first = time.monotonic(), self.step
             while self.step < total:
@@ -276,6 +276,8 @@ class Trainer:
             group["lr"] = rate * group["rate_factor"]
 
         self.student.train()
+        # A forward pass already moves the statistics of batch norm; a bad one must not leave its mark.
+        buffers = {name: buffer.clone() for name, buffer in self.student.named_buffers()}
         # A student block that no mix used keeps no gradient at all, so AdamW leaves it alone in this step.
         self.optimizer.zero_grad(set_to_none=True)
         size = sum(part.size for part in parts)
@@ -284,23 +286,25 @@ class Trainer:
             with self._autocast():
                 terms = step_losses(self.adapter, self.student, self.plans, mix, part.to(self.device), self.config)
             loss = torch.stack([term.float() for term in terms.values()]).sum() * (part.size / size)
-            self._require_finite(loss, {name: term.item() for name, term in terms.items()})
+            self._require_finite(loss, {name: term.item() for name, term in terms.items()}, buffers)
             loss.backward()  # type: ignore[no-untyped-call]
             for name, term in terms.items():
                 totals[name] = totals.get(name, 0.0) + term.item() * part.size / size
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, settings.clip_norm or math.inf)
-        self._require_finite(norm, {"gradient norm": norm.item()})
+        self._require_finite(norm, {"gradient norm": norm.item()}, buffers)
         self.optimizer.step()
         self.batches_read += len(parts)
         num_student = sum(sum(flags) for flags in mix.values())
         figures = {"probability": p, "student_stages": num_student, "learning_rate": rate, "gradient_norm": norm.item()}
         return {"loss": sum(totals.values()), **totals, **figures}
 
-    def _require_finite(self, value: Tensor, figures: Mapping[str, float]) -> None:
+    def _require_finite(self, value: Tensor, figures: Mapping[str, float], buffers: Mapping[str, Tensor]) -> None:
         if bool(torch.isfinite(value)):
             return
         self.optimizer.zero_grad(set_to_none=True)
+        for name, buffer in self.student.named_buffers():
+            buffer.copy_(buffers[name])
         state_path = self.save_state() if self.folder else None
         kept = f"in {state_path}" if state_path else "in the error's attribute `student`"
         seen = ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items())
@@ -387,21 +391,20 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if hours < 2 else f"{hours:.1f} h"
 
 
-def endless(batches: Any, start: int) -> Iterator[Batch]:
+def endless(batches: Iterable[Batch], start: int) -> Iterator[Batch]:
     """Yield from an iterable again and again, from batch `start` on.
 
     Raises:
         DataError: it cannot be read (again).
     """
-    count = itertools.count()
+    num_read = 0
     while True:
-        begin = next(count)
-        read = begin
+        begin = num_read
         for batch in batches:
-            read = next(count)
-            if read > start:
+            num_read += 1
+            if num_read > start:
                 yield batch
-        if read == begin:
+        if num_read == begin:
             raise DataError(
                 f"batches ended after {begin} batches and gave nothing when read again. Pass something that can be "
                 "iterated again and again, such as a list or a torch DataLoader, not a generator."

@@ -104,7 +104,7 @@ class Trunk:
             raise self._missing(tracker, name, place)
         return place, name
 
-    def _container(self, tracker: nn.Module) -> Any:
+    def _container(self, tracker: nn.Module) -> Any:  # noqa: ANN401 - one of the keys of _CONTAINERS
         parent, name = self._parent(tracker)
         container = getattr(parent, name)
         self._kind(container)
@@ -120,9 +120,7 @@ class Trunk:
         )
 
     def _missing(self, tracker: nn.Module, step: str, place: object) -> AdapterContractError:
-        children = (
-            [name for name, _ in place.named_children()] if isinstance(place, nn.Module) else sorted(vars(place))
-        )
+        children = [name for name, _ in place.named_children()] if isinstance(place, nn.Module) else sorted(vars(place))
         return AdapterContractError(
             f"trunk {self.path!r}: {type(tracker).__name__} has no {step!r} there. "
             f"Seen instead: {', '.join(children) or 'nothing'}. Correct the path of the Trunk."

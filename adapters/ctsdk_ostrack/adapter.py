@@ -63,16 +63,15 @@ class OSTrackAdapter(TrackerAdapter):
             ConfigError: there is no such variant.
             CheckpointError: the weights cannot be read, do not fit, or the variant ships none.
         """
-        if variant not in VARIANTS:
+        if variant is None or variant not in VARIANTS:
             raise _unknown_variant(variant)
         family = VARIANTS[variant]
         if weights == "random":
             teacher = _build(family.config)
-        elif weights is not None:
-            teacher = _load(family.config, read_tensors(weights), source=str(weights))
-        elif variant in DEMO_WEIGHTS:
-            path = Path(__file__).with_name(DEMO_WEIGHTS[variant])
-            teacher = _load(family.config, read_tensors(path), source=path.name)
+        elif weights is not None or variant in DEMO_WEIGHTS:
+            path = Path(__file__).with_name(DEMO_WEIGHTS[variant]) if weights is None else Path(weights)
+            teacher = _load(family.config, read_tensors(path), source=str(path))
+            _check_depth(teacher, family.config.depth, source=str(path), variant=variant)
         else:
             raise CheckpointError(
                 f"variant {variant!r} of adapter 'ostrack' ships no weights. Choose one of three: "
@@ -175,6 +174,16 @@ def _unknown_variant(variant: str | None) -> ConfigError:
     close = difflib.get_close_matches(variant or "", VARIANTS, n=1)
     hint = f"Did you mean {close[0]!r}?" if close else "Name one of them."
     return ConfigError(f"adapter 'ostrack' has no variant {variant!r}; it has {', '.join(VARIANTS)}. {hint}")
+
+
+def _check_depth(tracker: OSTrack, depth: int, source: str, variant: str) -> None:
+    """Refuse weights of another depth than that of the variant that was asked for."""
+    seen = len(tracker.backbone.blocks)
+    if seen != depth:
+        raise CheckpointError(
+            f"{source} holds {seen} blocks; variant {variant!r} has {depth}. Name the variant of these weights, such as "
+            "'compresstracker_vitb_256_4' for a student of four blocks, or read them with the adapter's from_official()."
+        )
 
 
 def _build(config: OSTrackConfig) -> OSTrack:

@@ -45,10 +45,11 @@ def centre_heat_map(truth_xywh: Tensor, num_cells: int) -> Tensor:
     Returns:
         (B, 1, num_cells, num_cells), float32 in [0, 1].
     """
-    boxes = truth_xywh.double() * num_cells
-    centre = (boxes[:, :2] + 0.5 * boxes[:, 2:]).round()  # (B, 2) column, row
-    radius = _gaussian_radius(boxes[:, 2], boxes[:, 3]).clamp_min(0).floor()[:, None, None]  # (B, 1, 1)
-    cells = torch.arange(num_cells, device=boxes.device, dtype=boxes.dtype)
+    # Centre and radius come from roundings, which must happen at the precision of the boxes; only then is double harmless.
+    boxes = truth_xywh * num_cells
+    centre = (boxes[:, :2] + 0.5 * boxes[:, 2:]).round().double()  # (B, 2) column, row
+    radius = _gaussian_radius(boxes[:, 2], boxes[:, 3]).clamp_min(0).floor().double()[:, None, None]  # (B, 1, 1)
+    cells = torch.arange(num_cells, device=boxes.device, dtype=torch.float64)
     dx = (cells - centre[:, :1])[:, None, :]  # (B, 1, G)
     dy = (cells - centre[:, 1:])[:, :, None]  # (B, G, 1)
     sigma = (2 * radius + 1) / 6

@@ -247,12 +247,12 @@ class Backbone(nn.Module):
 
     def forward(self, template: Tensor, search: Tensor, template_rows: Tensor | None) -> Tensor:
         """Return the search tokens after the last norm, (B, G * G, C); eliminated cells are zero."""
-        z = self.patch_embed(template) + self.pos_embed_z  # (B, Nz, C)
-        x = self.patch_embed(search) + self.pos_embed_x  # (B, Nx, C)
-        state = TrunkState(torch.cat([z, x], dim=1), z.shape[1], template_rows)
+        templates = self.patch_embed(template) + self.pos_embed_z  # (B, Nz, C)
+        searches = self.patch_embed(search) + self.pos_embed_x  # (B, Nx, C)
+        state = TrunkState(torch.cat([templates, searches], dim=1), templates.shape[1], template_rows)
         for block in self.blocks:
             state = block(state)
-        x = self.norm(state.tokens)[:, state.num_template :]  # (B, Nx, C)
+        x: Tensor = self.norm(state.tokens)[:, state.num_template :]  # (B, Nx, C)
         if state.kept is None:
             return x
         cells = state.kept[..., None].expand_as(x)
@@ -289,7 +289,8 @@ class CentreHead(nn.Module):
     def _tower(self, tower: str, x: Tensor) -> Tensor:
         for i in range(1, 6):
             x = self.get_submodule(f"conv{i}_{tower}")(x)
-        return x
+        # In bfloat16 the largest score would be 1, whose focal loss is infinite, and a box would move in steps of pixels.
+        return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _conv_norm_relu(width_in: int, width_out: int) -> nn.Sequential:

@@ -50,9 +50,7 @@ def _vit_b(search_size: int, *, depth: int = 12, is_eliminating: bool = False) -
 
 
 _TINY = Variant(
-    OSTrackConfig(
-        template_size=48, search_size=96, patch_size=8, width=128, num_heads=4, head_width=32, drop_path=0.0
-    ),
+    OSTrackConfig(template_size=48, search_size=96, patch_size=8, width=128, num_heads=4, head_width=32, drop_path=0.0),
     TrackerSpec(template_size=48, search_size=96, search_centre_jitter=2.0),
 )
 

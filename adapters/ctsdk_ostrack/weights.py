@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["count_blocks", "from_official_layout", "to_official_layout"]
 
 _OWN, _STUDENT, _TEACHER_COPY = "backbone.blocks.", "backbone.distill_blocks.", "ori_"
+# What torch's parallel wrappers put in front of every key.
+_PARALLEL = "module."
 
 
 def from_official_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors under this package's keys; of a training checkpoint, the student."""
+    if tensors and all(key.startswith(_PARALLEL) for key in tensors):
+        tensors = {key.removeprefix(_PARALLEL): value for key, value in tensors.items()}
     if not any(key.startswith(_STUDENT) for key in tensors):
         return dict(tensors)
     # In both CompressTracker layouts a plain "blocks" belongs to the frozen teacher.
@@ -40,7 +44,9 @@ def to_official_layout(tensors: Mapping[str, Tensor], *, is_student: bool) -> di
     """Return the tensors under the keys of OSTrack, or for a student under those of CompressTracker's test form."""
     if not is_student:
         return dict(tensors)
-    return {_renamed(key, _OWN, _STUDENT): value for key, value in tensors.items()}
+    # CompressTracker makes its last norm before its blocks. Loading by name does not mind, comparing in order does.
+    keys = sorted(tensors, key=lambda key: (not key.startswith("backbone."), key.startswith(_OWN)))
+    return {_renamed(key, _OWN, _STUDENT): tensors[key] for key in keys}
 
 
 def count_blocks(tensors: Mapping[str, Tensor]) -> int:

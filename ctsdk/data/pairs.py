@@ -108,9 +108,10 @@ class _Cut:
 class PairDataset(Dataset[Sample]):
     """Samples drawn from videos: the video uniformly, the first template uniformly among its visible frames.
 
-    The searches follow the first template by 1 to ``spec.max_gap - 1`` frames, further templates precede it by as much
-    at most; where nothing visible is in reach, the reach grows by 5. Frames may repeat. A video of one frame serves as
-    its own template and search. A sample is drawn again where a crop is smaller than a pixel or shows padding only.
+    The searches follow the first template by 1 to ``spec.max_gap - 1`` frames, further templates precede it by 1 to
+    ``spec.max_gap``; where nothing visible is in reach, the reach grows by 5. Frames may repeat. A video of one frame
+    serves as its own template and search. A sample is drawn again where a crop is smaller than a pixel or shows padding
+    only.
 
     Args:
         sequences: the videos.

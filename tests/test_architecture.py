@@ -1,0 +1,87 @@
+"""Rules of the house that a program can check."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ctsdk
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted([*(ROOT / "ctsdk").rglob("*.py"), *(ROOT / "adapters").rglob("*.py")])
+
+PUBLIC = {
+    "AdapterContractError",
+    "AdapterInfo",
+    "AdapterNotFoundError",
+    "AdapterPlugin",
+    "Batch",
+    "CheckpointError",
+    "CompressionConfig",
+    "CompressionResult",
+    "ConfigError",
+    "CtsdkError",
+    "DataError",
+    "ExportMismatchError",
+    "Prediction",
+    "StagePlan",
+    "TrackResult",
+    "TrackerAdapter",
+    "TrackerSpec",
+    "TrackingSession",
+    "TrainingConfig",
+    "TrainingError",
+    "Trunk",
+    "build_student",
+    "compress",
+    "evaluate",
+    "hookimpl",
+    "list_adapters",
+    "load_adapter",
+    "load_result",
+    "profile",
+    "register_adapter",
+}
+
+
+def test_public_names_are_these() -> None:
+    assert set(ctsdk.__all__) == PUBLIC
+    assert ctsdk.__all__ == sorted(ctsdk.__all__)
+    assert all(getattr(ctsdk, name).__doc__ for name in PUBLIC)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_says_what_it_is_and_names_what_it_offers(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    long = {f.name: f.end_lineno - f.lineno + 1 for f in functions if f.end_lineno and f.end_lineno - f.lineno >= 75}
+    assert not long, "a function does not fit on a screen"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_habits_of_the_field(path: Path) -> None:
+    banned = r"sys\.path\.(append|insert)|\.cuda\(|load_state_dict\(.*strict=False|\bimport \*|except:|\bprint\("
+    found = [line for line in path.read_text().splitlines() if re.search(banned, line)]
+    assert found == []
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_import_brings_no_adapter_no_image_library_and_changes_nothing() -> None:
+    code = """
+import os, sys, torch
+before = dict(os.environ), torch.get_num_threads(), torch.get_rng_state().sum().item(), torch.get_default_dtype()
+import ctsdk
+after = dict(os.environ), torch.get_num_threads(), torch.get_rng_state().sum().item(), torch.get_default_dtype()
+heavy = {"cv2", "timm", "torchvision", "skimage", "matplotlib", "ctsdk_ostrack", "tensorboard"}
+print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}), before == after)
+"""
+    assert run(code) == "[] True"

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from toy import toy_adapter
+
+import ctsdk
+from ctsdk.profiling import count_macs, measure_latencies_ms
+
+
+def test_params_and_macs_are_those_of_the_layers() -> None:
+    adapter = toy_adapter()
+    figures = ctsdk.profile(adapter, adapter.teacher, num_rounds=2)
+    assert figures.params == sum(p.numel() for p in adapter.teacher.parameters())
+    tokens, width = 4 + 16, 16
+    embed = tokens * 3 * 64 * width
+    block = tokens * width * 3 * width + 2 * tokens * tokens * width + tokens * width * width
+    assert figures.macs == embed + 6 * block + width * 4
+    assert figures.latency_ms > 0
+    assert figures.device == "cpu"
+
+
+def test_fewer_blocks_cost_less() -> None:
+    adapter = toy_adapter()
+    student = ctsdk.build_student(adapter, {"layers": ctsdk.StagePlan.divide(6, 2)})
+    assert count_macs(adapter, student) < count_macs(adapter, adapter.teacher)
+    assert len(measure_latencies_ms(adapter, [adapter.teacher, student], num_rounds=3)) == 2

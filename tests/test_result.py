@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from toy import ToyAdapter, toy_adapter, toy_batches, toy_config
+
+import ctsdk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    result = ctsdk.compress(toy_adapter(), toy_config(training={"steps": 2}), batches=toy_batches())
+    return result.save(tmp_path / "result")
+
+
+def test_round_trip(saved: Path) -> None:
+    adapter, batch = toy_adapter(), toy_batches(1)[0]
+    result = ctsdk.compress(adapter, toy_config(training={"steps": 2}), batches=toy_batches())
+    loaded = ctsdk.load_result(saved, adapter=toy_adapter(seed=5))
+    assert torch.equal(adapter.predict(loaded.student, batch).boxes, adapter.predict(result.student, batch).boxes)
+    assert (loaded.plans, loaded.config, loaded.adapter_name) == (result.plans, result.config, "toy")
+    assert type(loaded.student) is type(adapter.teacher)
+
+
+def test_weights_of_another_run_are_noticed(saved: Path) -> None:
+    weights = saved / "student.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(ctsdk.CheckpointError, match="is not the file that result.json"):
+        ctsdk.load_result(saved, adapter=toy_adapter())
+
+
+def test_missing_and_foreign_folders(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(ctsdk.CheckpointError, match=r"no readable result\.json"):
+        ctsdk.load_result(tmp_path, adapter=toy_adapter())
+    with pytest.raises(ctsdk.AdapterNotFoundError, match="toy"):
+        ctsdk.load_result(saved)
+    description = json.loads((saved / "result.json").read_text())
+    (saved / "result.json").write_text(json.dumps(description | {"format": 99}))
+    with pytest.raises(ctsdk.CheckpointError, match="has format 99"):
+        ctsdk.load_result(saved, adapter=toy_adapter())
+
+
+def test_a_teacher_of_another_shape_is_refused(saved: Path) -> None:
+    class Wider(ToyAdapter):
+        pass
+
+    adapter = Wider(type(toy_adapter().teacher)(width=24))
+    with pytest.raises(ctsdk.CheckpointError, match="embed"):
+        ctsdk.load_result(saved, adapter=adapter)

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from toy import ToyAdapter, toy_adapter, toy_batches, toy_config
+
+import ctsdk
+from ctsdk.metrics import METRICS_FILE
+from ctsdk.training import STATE_FILE, endless, frozen, pick_device
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert [key for key in one if not torch.equal(one[key], other[key])] == []
+
+
+@pytest.mark.parametrize("preset", ["naive", "distill", "replace", "full"])
+def test_teacher_is_untouched_and_every_part_of_the_student_moves(preset: str) -> None:
+    adapter = toy_adapter()
+    adapter.teacher.train()
+    adapter.teacher.layers[0].linear.weight.requires_grad_(False)
+    before = state_of(adapter.teacher)
+    start = state_of(ctsdk.build_student(adapter, {"layers": ctsdk.StagePlan.divide(6, 3)}))
+    result = ctsdk.compress(adapter, toy_config(preset=preset), batches=toy_batches())
+    assert_same(state_of(adapter.teacher), before)
+    assert adapter.teacher.training
+    assert adapter.teacher.layers[1].linear.weight.requires_grad
+    assert not adapter.teacher.layers[0].linear.weight.requires_grad
+    after = state_of(result.student)
+    for part in ("embed", "layers.0", "layers.1", "layers.2", "head_norm", "head"):
+        assert any(not torch.equal(after[key], start[key]) for key in after if key.startswith(part)), part
+    assert not result.student.training
+
+
+def test_presets_differ_in_what_they_are_for() -> None:
+    rows = {
+        preset: ctsdk.compress(toy_adapter(), toy_config(preset=preset), batches=toy_batches()).history
+        for preset in ("naive", "distill", "replace", "full")
+    }
+    has_imitation = {preset: "imitation" in steps[0] for preset, steps in rows.items()}
+    replaces = {preset: any(row["student_stages"] < 3 for row in steps) for preset, steps in rows.items()}
+    assert has_imitation == {"naive": False, "distill": True, "replace": False, "full": True}
+    assert replaces == {"naive": False, "distill": False, "replace": True, "full": True}
+
+
+def test_same_seed_same_bytes_and_the_callers_randomness_is_left_alone(tmp_path: Path) -> None:
+    for run in ("a", "b"):
+        torch.manual_seed(len(run))
+        before = torch.get_rng_state()
+        ctsdk.compress(toy_adapter(), toy_config(), batches=toy_batches()).save(tmp_path / run)
+        assert torch.equal(torch.get_rng_state(), before)
+        torch.rand(1)
+    for name in ("student.safetensors", "result.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    other = ctsdk.compress(toy_adapter(), toy_config(seed=1), batches=toy_batches()).student
+    saved = ctsdk.load_result(tmp_path / "a", toy_adapter()).student
+    assert not torch.equal(other.head.weight, saved.head.weight)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupted(batches: list[ctsdk.Batch], after: int) -> Iterator[ctsdk.Batch]:
+    for _ in range(after // len(batches)):
+        yield from batches
+    yield from batches[: after % len(batches)]
+    raise Interrupted
+
+
+def test_a_resumed_run_ends_like_one_that_never_stopped(tmp_path: Path) -> None:
+    config = toy_config(training={"save_every": 5})
+    whole = ctsdk.compress(toy_adapter(), config, batches=toy_batches(), run_dir=tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        ctsdk.compress(toy_adapter(), config, batches=interrupted(toy_batches(), 7), run_dir=tmp_path / "parts")
+    resumed = ctsdk.compress(toy_adapter(), config, batches=toy_batches(), run_dir=tmp_path / "parts", resume=True)
+    assert_same(state_of(resumed.student), state_of(whole.student))
+    assert resumed.history == whole.history
+    rows = [json.loads(line) for line in (tmp_path / "parts" / METRICS_FILE).read_text().splitlines()]
+    assert rows == whole.history
+    assert [row["step"] for row in rows] == list(range(12))
+
+
+def test_a_run_is_not_resumed_unasked_nor_with_another_configuration(tmp_path: Path) -> None:
+    ctsdk.compress(toy_adapter(), toy_config(), batches=toy_batches(), run_dir=tmp_path)
+    with pytest.raises(ctsdk.ConfigError, match="resume=True"):
+        ctsdk.compress(toy_adapter(), toy_config(), batches=toy_batches(), run_dir=tmp_path)
+    with pytest.raises(ctsdk.TrainingError, match="another configuration"):
+        ctsdk.compress(toy_adapter(), toy_config(seed=1), batches=toy_batches(), run_dir=tmp_path, resume=True)
+    with pytest.raises(ctsdk.ConfigError, match="holds no state"):
+        ctsdk.compress(toy_adapter(), toy_config(), batches=toy_batches(), run_dir=tmp_path / "new", resume=True)
+    (tmp_path / STATE_FILE).write_bytes(b"junk")
+    with pytest.raises(ctsdk.TrainingError, match="cannot read the training state"):
+        ctsdk.compress(toy_adapter(), toy_config(), batches=toy_batches(), run_dir=tmp_path, resume=True)
+
+
+def test_small_batches_add_up_to_one_step() -> None:
+    # Without dropout and batch norm, gradients of parts add up to the gradient of the whole.
+    def run(batch_size: int) -> nn.Module:
+        adapter = toy_adapter()
+        for layer in adapter.teacher.layers:
+            layer.dropout.p = 0.0
+        adapter.teacher.head_norm = torch.nn.Identity()
+        batches = toy_batches(2, 4)
+        if batch_size == 2:
+            batches = [
+                ctsdk.Batch(
+                    *(getattr(b, name)[:, rows] for name in ("templates", "searches", "template_boxes", "search_boxes"))
+                )
+                for b in batches
+                for rows in (slice(0, 2), slice(2, 4))
+            ]
+        return ctsdk.compress(adapter, toy_config(training={"steps": 4}), batches=batches).student
+
+    whole, parts = run(4), run(2)
+    for key, value in whole.state_dict().items():
+        assert torch.allclose(value, parts.state_dict()[key], atol=2e-5), key
+
+
+class NanAdapter(ToyAdapter):
+    """Its loss is not a number from the fourth step on."""
+
+    calls = 0
+
+    def task_loss(self, prediction: ctsdk.Prediction, batch: ctsdk.Batch) -> dict[str, Tensor]:
+        self.calls += 1
+        losses = super().task_loss(prediction, batch)
+        return losses if self.calls < 4 else {"l1": losses["l1"] * float("nan")}
+
+
+def test_a_nan_loss_stops_the_run_and_keeps_the_last_good_state(tmp_path: Path) -> None:
+    good = toy_config(training={"steps": 3, "rate_schedule": "constant"}, replacement={"schedule": "constant"})
+    long = toy_config(training={"steps": 9, "rate_schedule": "constant"}, replacement={"schedule": "constant"})
+    expected = ctsdk.compress(toy_adapter(), good, batches=toy_batches())
+    with pytest.raises(ctsdk.TrainingError, match=r"step 3: a loss or gradient is not finite \(task/l1 nan") as caught:
+        ctsdk.compress(NanAdapter(toy_adapter().teacher), long, batches=toy_batches(), run_dir=tmp_path)
+    assert caught.value.state_path == tmp_path / STATE_FILE
+    saved = torch.load(tmp_path / STATE_FILE, weights_only=True)
+    assert saved["step"] == 3
+    assert_same(saved["student"], state_of(expected.student))
+    assert_same(state_of(caught.value.student), state_of(expected.student))
+
+
+def test_batches_that_cannot_be_read_again_and_batches_of_something_else() -> None:
+    with pytest.raises(ctsdk.DataError, match="ended after 4 batches"):
+        ctsdk.compress(toy_adapter(), toy_config(), batches=(batch for batch in toy_batches()))
+    with pytest.raises(ctsdk.DataError, match="gave a tuple"):
+        ctsdk.compress(toy_adapter(), toy_config(), batches=[(1, 2)])  # type: ignore[list-item]
+    with pytest.raises(ctsdk.DataError, match="expected something to iterate"):
+        ctsdk.compress(toy_adapter(), toy_config(), batches=3)  # type: ignore[arg-type]
+
+
+def test_endless_begins_where_it_is_told() -> None:
+    batches = endless([1, 2, 3], 4)  # type: ignore[list-item]
+    assert [next(batches) for _ in range(4)] == [2, 3, 1, 2]
+
+
+def test_parameter_groups_scale_and_freeze() -> None:
+    groups = [{"match": "^embed", "rate_factor": 0}, {"match": "^head", "rate_factor": 0.0}]
+    adapter = toy_adapter()
+    student = ctsdk.compress(adapter, toy_config(training={"groups": groups}), batches=toy_batches()).student
+    assert torch.equal(student.embed.weight, adapter.teacher.embed.weight)
+    assert torch.equal(student.head.weight, adapter.teacher.head.weight)
+    assert not torch.equal(student.layers[0].linear.weight, adapter.teacher.layers[1].linear.weight)
+    with pytest.raises(ctsdk.ConfigError, match="freezes every parameter"):
+        ctsdk.compress(
+            adapter, toy_config(training={"groups": [{"match": "", "rate_factor": 0}]}), batches=toy_batches()
+        )
+
+
+def test_learning_rates_and_the_estimate_are_on_record(tmp_path: Path) -> None:
+    config = toy_config(training={"steps": 30, "warm_up_steps": 2, "validate_every": 15})
+    result = ctsdk.compress(
+        toy_adapter(), config, batches=toy_batches(), validation=toy_batches(1, seed=9), run_dir=tmp_path
+    )
+    steps = [row for row in result.history if "loss" in row]
+    assert [steps[i]["learning_rate"] for i in (0, 1, 23, 24)] == pytest.approx([5e-4, 1e-3, 1e-3, 1e-4])
+    assert sum("estimate/seconds_left" in row for row in result.history) == 1
+    assert [row["step"] for row in result.history if "validation/iou" in row] == [15, 30]
+
+
+def test_frozen_gives_everything_back_after_an_error() -> None:
+    teacher = toy_adapter().teacher.train()
+    with pytest.raises(RuntimeError), frozen(teacher):
+        assert not teacher.layers[0].training
+        assert not teacher.embed.weight.requires_grad
+        raise RuntimeError
+    assert teacher.layers[0].training
+    assert teacher.embed.weight.requires_grad
+
+
+def test_a_device_that_is_not_here_is_refused() -> None:
+    assert pick_device("cpu").type == "cpu"
+    with pytest.raises(ctsdk.ConfigError, match="cannot be used here"):
+        pick_device("no-such-device")
+
+
+def test_two_trunks_are_compressed_together() -> None:
+    class Split(torch.nn.Module):
+        def __init__(self, teacher: nn.Module) -> None:
+            super().__init__()
+            self.inner = teacher
+            self.encoder, self.decoder = teacher.layers[:4], teacher.layers[4:]
+            del teacher.layers
+
+        def forward(self, template: Tensor, search: Tensor) -> Tensor:
+            self.inner.layers = [*self.encoder, *self.decoder]
+            return self.inner(template, search)
+
+    class SplitAdapter(ToyAdapter):
+        def trunks(self) -> dict[str, ctsdk.Trunk]:
+            return {"encoder": ctsdk.Trunk("encoder"), "decoder": ctsdk.Trunk("decoder")}
+
+    adapter = SplitAdapter(Split(toy_adapter().teacher))
+    config = toy_config(stages={"encoder": [1, 3], "decoder": 1})
+    result = ctsdk.compress(adapter, config, batches=toy_batches())
+    assert (len(result.student.encoder), len(result.student.decoder)) == (2, 1)
+    assert {row["student_stages"] for row in result.history} > {3}
