@@ -7,6 +7,7 @@ result = ctsdk.compress(adapter, ctsdk.CompressionConfig(stages=4))
 result.save("runs/tiny-4")
 """
 
+from ctsdk import testing
 from ctsdk.adapter import Batch, Prediction, TrackerAdapter, TrackerSpec, TrackingSession, TrackResult
 from ctsdk.compression import compress
 from ctsdk.config import CompressionConfig, TrainingConfig
@@ -59,4 +60,5 @@ __all__ = [
     "load_result",
     "profile",
     "register_adapter",
+    "testing",
 ]

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
+from ctsdk.boxes import iou, xywh_to_xyxy
 from ctsdk.data.crops import import_cv2
 from ctsdk.errors import ConfigError, DataError
-from ctsdk.evaluation import score_sequence
-from ctsdk.profiling import Profile, count_macs, measure_latencies_ms
+from ctsdk.profiling import count_macs, measure_latencies_ms
 from ctsdk.video import draw_box, draw_label, write_video
 from ctsdk.weights import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
     from typing import Any
 
     from numpy.typing import NDArray
@@ -32,9 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TRACKER_COLOURS",
-    "TrackerReport",
+    "TrackerFigures",
     "comparison_table",
     "measure_trackers",
+    "print_comparison",
     "save_curves",
     "save_side_by_side",
 ]
@@ -44,25 +47,31 @@ TRACKER_COLOURS: tuple[Colour, ...] = ((230, 159, 0), (86, 180, 233), (0, 158, 1
 """RGB of the first, second, ... tracker of a figure or clip."""
 
 _TRUTH_COLOUR: Colour = (255, 255, 255)
+_BLANK = "-"
 _FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 _PANEL_WIDTH_PX, _CLIP_WIDTH_PX, _GAP_PX = 480, 1920, 8
+_HEADER_PX, _HEADER_SCALE = 34, 0.55
 
 
 @dataclass(frozen=True)
-class TrackerReport:
-    """The figures of one tracker.
+class TrackerFigures:
+    """What was measured of one tracker; None where it was not.
 
     Attributes:
-        label: what tables call it.
+        params: number of parameters.
+        macs: multiply-adds of a forward pass with one sample.
+        latency_ms: median duration of such a pass, milliseconds.
         num_blocks: blocks of all its trunks together.
-        profile: what it costs.
-        evaluation: how well it follows; None if that was not measured.
+        auc: area under the success curve, in [0, 1].
+        precision: share of frames whose centre is off by at most 20 px, in [0, 1].
     """
 
-    label: str
-    num_blocks: int
-    profile: Profile
-    evaluation: Evaluation | None = None
+    params: int
+    macs: int
+    latency_ms: float
+    num_blocks: int | None = None
+    auc: float | None = None
+    precision: float | None = None
 
 
 def measure_trackers(
@@ -71,57 +80,71 @@ def measure_trackers(
     evaluations: Mapping[str, Evaluation] | None = None,
     *,
     num_rounds: int = 30,
-) -> list[TrackerReport]:
+) -> dict[str, TrackerFigures]:
     """Measure what trackers of one family cost, their latencies in turn.
 
     Args:
         adapter: runs them.
         trackers: by label, all on one device; put into eval mode.
-        evaluations: by label, if they were made.
+        evaluations: by label, if they were made; their figures are taken over.
         num_rounds: timed passes of each.
     """
     latencies_ms = measure_latencies_ms(adapter, list(trackers.values()), num_rounds=num_rounds)
-    return [
-        TrackerReport(
-            label=label,
+    figures = {}
+    for (label, tracker), latency_ms in zip(trackers.items(), latencies_ms, strict=True):
+        evaluation = (evaluations or {}).get(label)
+        figures[label] = TrackerFigures(
+            params=sum(parameter.numel() for parameter in tracker.parameters()),
+            macs=count_macs(adapter, tracker),
+            latency_ms=latency_ms,
             num_blocks=sum(len(trunk.blocks(tracker)) for trunk in adapter.trunks().values()),
-            profile=Profile(
-                params=sum(parameter.numel() for parameter in tracker.parameters()),
-                macs=count_macs(adapter, tracker),
-                latency_ms=latency_ms,
-                device=str(next(tracker.parameters()).device),
-            ),
-            evaluation=(evaluations or {}).get(label),
+            auc=None if evaluation is None else evaluation.auc,
+            precision=None if evaluation is None else evaluation.precision,
         )
-        for (label, tracker), latency_ms in zip(trackers.items(), latencies_ms, strict=True)
-    ]
+    return figures
 
 
-def comparison_table(reports: Sequence[TrackerReport], *, title: str | None = None) -> Table:
-    """Return a table with one column per tracker.
+def comparison_table(trackers: Mapping[str, TrackerFigures], *, title: str | None = None) -> Table:
+    """Return a table with one column per tracker and a row for whatever was measured of any of them.
 
     Args:
-        reports: the first is what the others are compared with, the teacher. Rows about accuracy are there if any
-            tracker was evaluated.
+        trackers: by label; the first, the teacher, is what the others are compared with.
         title: above the table.
     """
-    teacher = reports[0]
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    teacher, *students = trackers.values()
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
-    for report in reports:
-        table.add_column(report.label, justify="right")
-    if any(report.evaluation for report in reports):
-        table.add_row("success AUC", *(_accuracy(report, "auc") for report in reports))
-        table.add_row("precision at 20 px", *(_accuracy(report, "precision") for report in reports))
-        table.add_row("AUC kept", *(_kept(report, teacher) for report in reports), end_section=True)
-    table.add_row("blocks", *(str(report.num_blocks) for report in reports))
-    table.add_row("parameters", *(_scaled(report.profile.params) for report in reports))
-    table.add_row("multiply-adds", *(_scaled(report.profile.macs) for report in reports))
-    table.add_row(
-        f"latency on {teacher.profile.device}", *(f"{report.profile.latency_ms:.2f} ms" for report in reports)
-    )
-    table.add_row("speed-up", *(_speed_up(report, teacher) for report in reports))
+    for label in trackers:
+        table.add_column(label, justify="right")
+    rows: dict[str, list[str]] = {
+        "success AUC": [_share(tracker.auc) for tracker in trackers.values()],
+        "precision at 20 px": [_share(tracker.precision) for tracker in trackers.values()],
+        "AUC kept": [_BLANK, *(_ratio(student.auc, teacher.auc, "{:.1%}") for student in students)],
+        "blocks": [_scaled(tracker.num_blocks) for tracker in trackers.values()],
+        "parameters": [_scaled(tracker.params) for tracker in trackers.values()],
+        "multiply-adds": [_scaled(tracker.macs) for tracker in trackers.values()],
+        "latency": [f"{tracker.latency_ms:.2f} ms" for tracker in trackers.values()],
+        "speed-up": [_BLANK, *(_ratio(teacher.latency_ms, student.latency_ms, "{:.2f}x") for student in students)],
+    }
+    for name, cells in rows.items():
+        if any(cell != _BLANK for cell in cells):
+            table.add_row(name, *cells)
     return table
+
+
+def print_comparison(summary: Mapping[str, Any]) -> None:
+    """Print the table to stdout.
+
+    Args:
+        summary: fields of :class:`TrackerFigures` by tracker, the teacher first; values that are no mappings are left
+            out.
+    """
+    trackers = {
+        name.replace("_", " "): TrackerFigures(**figures)
+        for name, figures in summary.items()
+        if isinstance(figures, Mapping)
+    }
+    Console().print(comparison_table(trackers))
 
 
 def save_curves(path: str | Path, curves: Mapping[str, NDArray[np.float64]], *, title: str = "Success") -> Path:
@@ -144,7 +167,9 @@ def save_curves(path: str | Path, curves: Mapping[str, NDArray[np.float64]], *, 
         raise ConfigError(f"{path} ends in {path.suffix!r}; expected one of {', '.join(_FIGURE_SUFFIXES)}.")
     wrong = {label: np.shape(curve) for label, curve in curves.items() if np.shape(curve) != (21,)}
     if wrong or not curves:
-        raise DataError(f"curves have shapes {wrong or 'of no tracker'}; expected (21,) each, as in Evaluation.success.")
+        raise DataError(
+            f"curves have shapes {wrong or 'of no tracker'}; expected (21,) each, as in Evaluation.success."
+        )
     figure = _new_figure(5.6, 4.4)
     axes = figure.add_subplot()
     thresholds = np.linspace(0.0, 1.0, 21)
@@ -193,26 +218,20 @@ def save_side_by_side(
     return write_video(path, _side_by_side(sequence, boxes_xywh_px), frames_per_second=frames_per_second)
 
 
-def _accuracy(report: TrackerReport, name: str) -> str:
-    return "-" if report.evaluation is None else f"{getattr(report.evaluation, name):.3f}"
+def _share(value: float | None) -> str:
+    return _BLANK if value is None else f"{value:.3f}"
 
 
-def _kept(report: TrackerReport, teacher: TrackerReport) -> str:
-    if report is teacher or report.evaluation is None or teacher.evaluation is None or teacher.evaluation.auc <= 0:
-        return "-"
-    return f"{report.evaluation.auc / teacher.evaluation.auc:.1%}"
+def _ratio(value: float | None, base: float | None, form: str) -> str:
+    return form.format(value / base) if value is not None and base else _BLANK
 
 
-def _speed_up(report: TrackerReport, teacher: TrackerReport) -> str:
-    if report is teacher or report.profile.latency_ms <= 0:
-        return "-"
-    return f"{teacher.profile.latency_ms / report.profile.latency_ms:.2f}x"
-
-
-def _scaled(count: int) -> str:
-    """Return a count with three or four digits and K, M, G or T."""
-    power = 0 if count < 1000 else min(int(math.log10(count)) // 3, 4)
-    return str(count) if power == 0 else f"{count / 1000**power:.2f} {' KMGT'[power]}"
+def _scaled(count: int | None) -> str:
+    """Return a count with at most two decimals and K, M, G or T."""
+    if count is None:
+        return _BLANK
+    power = min((len(str(count)) - 1) // 3, 4)
+    return f"{count / 1000**power:.2f} {' KMGT'[power]}" if power else str(count)
 
 
 def _new_figure(width_inch: float, height_inch: float) -> Any:
@@ -237,14 +256,36 @@ def _colours(count: int) -> list[Colour]:
 def _side_by_side(
     sequence: VideoSequence, boxes_xywh_px: Mapping[str, NDArray[np.float64]]
 ) -> Iterator[NDArray[np.uint8]]:
-    width, _ = sequence.size_px
-    scale = min(_PANEL_WIDTH_PX, _CLIP_WIDTH_PX // len(boxes_xywh_px)) / width
+    scale = min(_PANEL_WIDTH_PX, _CLIP_WIDTH_PX // len(boxes_xywh_px)) / sequence.size_px[0]
+    colours = _colours(len(boxes_xywh_px))
+    overlaps = {label: _overlaps(boxes, sequence) for label, boxes in boxes_xywh_px.items()}
     for index in range(len(sequence)):
-        frame = sequence.frame(index)
-        panels = [
-            _panel(sequence, frame, index, label, boxes[index], colour, scale)
-            for (label, boxes), colour in zip(boxes_xywh_px.items(), _colours(len(boxes_xywh_px)), strict=True)
-        ]
-        gap = np.full((len(panels[0]), _GAP_PX, 3), 255, dtype=np.uint8)
-        row = [part for panel in panels for part in (gap, panel)][1:]
-        yield np.concatenate(row, axis=1)
+        picture = _scaled_up(sequence.frame(index), scale)
+        if sequence.visible[index]:
+            draw_box(picture, scale * sequence.boxes_xywh_px[index], _TRUTH_COLOUR, thickness_px=1)
+        gap = np.full((len(picture) + _HEADER_PX, _GAP_PX, 3), 255, dtype=np.uint8)
+        row = []
+        for (label, boxes), colour in zip(boxes_xywh_px.items(), colours, strict=True):
+            panel = picture.copy()
+            draw_box(panel, scale * boxes[index], colour)
+            overlap = f"IoU {overlaps[label][index]:.2f}" if sequence.visible[index] else "hidden"
+            row += [gap, np.concatenate([_header(panel.shape[1], label, overlap, colour), panel])]
+        yield np.concatenate(row[1:], axis=1)
+
+
+def _scaled_up(frame: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    cv2 = import_cv2()
+    size_px = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
+    return np.asarray(cv2.resize(frame, size_px, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def _header(width_px: int, label: str, overlap: str, colour: Colour) -> NDArray[np.uint8]:
+    header = np.full((_HEADER_PX, width_px, 3), 32, dtype=np.uint8)
+    draw_label(header, label, (0, 0), colour, scale=_HEADER_SCALE)
+    draw_label(header, overlap, (width_px, 0), _TRUTH_COLOUR, scale=_HEADER_SCALE)
+    return header
+
+
+def _overlaps(boxes_xywh_px: NDArray[np.float64], sequence: VideoSequence) -> NDArray[np.float64]:
+    boxes, truth = torch.as_tensor(boxes_xywh_px), torch.as_tensor(sequence.boxes_xywh_px)
+    return iou(xywh_to_xyxy(boxes), xywh_to_xyxy(truth)).numpy()

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from ctsdk.adapter import Batch
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
-from ctsdk.errors import ConfigError, DataError, TrainingError
+from ctsdk.errors import AdapterContractError, ConfigError, DataError, TrainingError
 from ctsdk.losses import imitation_loss
 from ctsdk.metrics import MetricsLog
 from ctsdk.replacement import (
@@ -79,6 +79,9 @@ def step_losses(
     Returns:
         scalars by name: ``task/<name>``, ``guidance/<name>``, ``imitation``.
 
+    Raises:
+        AdapterContractError: a loss is no scalar, or the stages of mix and teacher cannot be compared.
+
     Source: arXiv 2409.17564: L = track + 1.0 prediction + 0.2 feature.
     """
     with mixed(adapter, student, plans, mix) as recorder:
@@ -92,6 +95,12 @@ def step_losses(
         terms |= {f"guidance/{name}": weights.guidance * loss for name, loss in guidance.items()}
         imitation = imitation_loss(recorder.tokens(batch), teacher_recorder.tokens(batch))
         terms["imitation"] = weights.imitation * imitation
+    for name, term in terms.items():
+        if term.ndim != 0:
+            raise AdapterContractError(
+                f"the loss {name} of adapter {adapter.name!r} has shape {tuple(term.shape)}; expected a scalar. "
+                "Average it over the batch."
+            )
     return terms
 
 

@@ -115,7 +115,7 @@ def write_video(
     if first is None:
         raise DataError(f"there are no frames to write to {path}; expected at least one. Check the source.")
     with _replacing(path) as temporary:
-        num_frames = _encode(temporary, itertools.chain([first], frames), frames_per_second)
+        num_frames = _encode(temporary, first, frames, frames_per_second)
         # OpenCV says nothing when the disk is full; a file without its index cannot be opened again.
         written = _properties(temporary)
         if written is None or written[1] != num_frames:
@@ -123,9 +123,7 @@ def write_video(
     return path
 
 
-def draw_box(
-    image: NDArray[np.uint8], box_xywh_px: Sequence[float], colour: Colour, *, thickness_px: int = 2
-) -> None:
+def draw_box(image: NDArray[np.uint8], box_xywh_px: Sequence[float], colour: Colour, *, thickness_px: int = 2) -> None:
     """Draw the outline of a box into `image`; a box that is not finite is left out."""
     x, y, width, height = box_xywh_px
     corners = np.array([(x, y), (x + width, y + height)])
@@ -200,7 +198,9 @@ def _read_images(files: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
 
 def _file(path: Path) -> FrameSource:
     if path.suffix.lower() in _IMAGE_SUFFIXES:
-        raise DataError(f"{path} is one image; expected a video. For a sequence of images, give the folder: {path.parent}")
+        raise DataError(
+            f"{path} is one image; expected a video. For a sequence of images, give the folder: {path.parent}"
+        )
     try:
         with path.open("rb") as file:
             is_empty = not file.read(1)
@@ -294,27 +294,24 @@ def _replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _encode(path: Path, frames: Iterator[NDArray[np.uint8]], frames_per_second: float) -> int:
+def _encode(path: Path, first: NDArray[np.uint8], others: Iterable[NDArray[np.uint8]], frames_per_second: float) -> int:
     """Write frames and return how many."""
     cv2 = import_cv2()
-    writer, size_px, num_frames = None, (0, 0), 0
+    check_frame(first)
+    num_frames = 0
+    writer = _writer(path, (first.shape[1], first.shape[0]), frames_per_second)
     try:
-        for frame in frames:
+        for frame in itertools.chain([first], others):
             check_frame(frame)
-            seen = (frame.shape[1], frame.shape[0])
-            if writer is None:
-                size_px = seen
-                writer = _writer(path, size_px, frames_per_second)
-            if seen != size_px:
+            if frame.shape != first.shape:
                 raise DataError(
-                    f"frame {num_frames} is {seen[0]} x {seen[1]} px, the first was {size_px[0]} x {size_px[1]}; "
-                    "a video needs frames of one size. Resize them first."
+                    f"frame {num_frames} is {frame.shape[1]} x {frame.shape[0]} px, the first was {first.shape[1]} x "
+                    f"{first.shape[0]}; a video needs frames of one size. Resize them first."
                 )
             writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
             num_frames += 1
     finally:
-        if writer is not None:
-            writer.release()
+        writer.release()
     return num_frames
 
 

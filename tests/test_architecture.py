@@ -46,6 +46,7 @@ PUBLIC = {
     "load_result",
     "profile",
     "register_adapter",
+    "testing",
 }
 
 

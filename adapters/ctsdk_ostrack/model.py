@@ -73,7 +73,7 @@ class TrunkState(NamedTuple):
     Attributes:
         tokens: (B, Nz + Nx, C), template tokens first; Nx shrinks where candidates are eliminated.
         num_template: Nz.
-        template_rows: (Nz,) bool, the template tokens whose attention ranks the candidates; None for all of them.
+        template_rows: (R,) int64, the template tokens whose attention ranks the candidates; None for all of them.
         kept: (B, Nx) the grid cell of each search token; None while every cell is there, in order.
         left: (B, G * G, C) each eliminated token as it was when it left, on its cell; None while none has left.
     """
@@ -198,7 +198,7 @@ def _eliminate(state: TrunkState, weights: Tensor, keep_ratio: float) -> TrunkSt
 
     to_search = weights[:, :, :num_template, num_template:]  # (B, H, Nz, Nx)
     if state.template_rows is not None:
-        to_search = to_search[:, :, state.template_rows]
+        to_search = to_search.index_select(2, state.template_rows)
     order = to_search.mean(dim=2).mean(dim=1).argsort(dim=1, descending=True)  # (B, Nx)
 
     cells = state.kept
@@ -239,7 +239,8 @@ class Backbone(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, _NUM_UNUSED_POSITIONS, width))
         self.pos_embed_z = nn.Parameter(torch.zeros(1, config.template_cells**2, width))
         self.pos_embed_x = nn.Parameter(torch.zeros(1, config.search_cells**2, width))
-        rates = torch.linspace(0, config.drop_path, config.depth).tolist()
+        # On the CPU by name, so that a network can also be described without memory, under torch.device("meta").
+        rates = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(
             Block(width, config.num_heads, rates[i], config.keep_ratios.get(i)) for i in range(config.depth)
         )
@@ -333,10 +334,8 @@ class OSTrack(nn.Module):
         self.box_head = CentreHead(config.width, config.head_width)
         # One template token, up and left of the true centre on an even grid, ranks the candidates.
         centre = (config.template_cells - 1) // 2
-        rows = torch.zeros(config.template_cells**2, dtype=torch.bool)
-        rows[centre * config.template_cells + centre] = True
         self.centre_row: Tensor
-        self.register_buffer("centre_row", rows, persistent=False)
+        self.register_buffer("centre_row", torch.tensor([centre * (config.template_cells + 1)]), persistent=False)
 
     def forward(self, template: Tensor, search: Tensor, template_rows: Tensor | None = None) -> dict[str, Tensor]:
         """Find the template's target in the search crop.
@@ -344,7 +343,7 @@ class OSTrack(nn.Module):
         Args:
             template: (B, 3, Hz, Hz), normalised.
             search: (B, 3, Hx, Hx), normalised.
-            template_rows: (Nz,) bool, the template tokens that rank candidates for elimination; None averages all.
+            template_rows: (R,) int64, the template tokens that rank candidates for elimination; None for all of them.
 
         Returns:
             boxes (B, 4) cxcywh at the peak of the score map, and score_map, size_map, offset_map of the head.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def draw(name: str, shape: Sequence[int], kind: str) -> Tensor:
     """The weight called `name`: float32, or int64 zeros for a "counter"."""
     if kind == "counter":
-        return torch.zeros(*shape, dtype=torch.int64)
+        return torch.zeros(tuple(shape), dtype=torch.int64)
     normal = _normal(name, shape)
     match kind:
         case "weight":  # variance 1 / fan-in; a vector counts as one row
@@ -38,7 +38,7 @@ def draw(name: str, shape: Sequence[int], kind: str) -> Tensor:
             values = 0.5 + np.abs(normal)
         case _:
             raise ValueError(f"{name!r} is of kind {kind!r}, for which there is no rule")
-    return torch.from_numpy(values.astype(np.float32))
+    return torch.from_numpy(np.asarray(values, dtype=np.float32))
 
 
 def draw_all(layout: Iterable[tuple[str, Sequence[int], str]]) -> dict[str, Tensor]:
@@ -48,8 +48,8 @@ def draw_all(layout: Iterable[tuple[str, Sequence[int], str]]) -> dict[str, Tens
 
 def image(name: str, shape: Sequence[int]) -> Tensor:
     """A float32 input called `name`, with the mean and variance of normalised images."""
-    return torch.from_numpy(_normal(name, shape).astype(np.float32))
+    return torch.from_numpy(np.asarray(_normal(name, shape), dtype=np.float32))
 
 
 def _normal(name: str, shape: Sequence[int]) -> NDArray[np.float64]:
-    return np.random.default_rng(zlib.crc32(name.encode())).standard_normal(tuple(shape))
+    return np.asarray(np.random.default_rng(zlib.crc32(name.encode())).standard_normal(tuple(shape)))

@@ -1,0 +1,23 @@
+"""Sphinx: `sphinx-build -W -b html docs docs/_build`."""
+
+from importlib import metadata
+
+project = "ctsdk"
+author = "The ctsdk authors"
+copyright = "2026, The ctsdk authors"  # noqa: A001 - the name that Sphinx reads
+release = version = metadata.version("ctsdk")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"ctsdk {release}"
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+# README and code are linked by their place in the repository, where Sphinx has no page for them.
+suppress_warnings = ["myst.xref_missing"]
+
+napoleon_numpy_docstring = False
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
