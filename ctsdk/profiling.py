@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.benchmark import Timer
-from torch.utils.flop_counter import FlopCounterMode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +61,9 @@ def profile(adapter: TrackerAdapter, tracker: nn.Module, *, num_rounds: int = 30
 
 def count_macs(adapter: TrackerAdapter, tracker: nn.Module) -> int:
     """Return the multiply-adds of one forward pass with one sample: matrix products and convolutions."""
+    # Imported here: it brings a compiler along, which doubles the time that `import ctsdk` takes.
+    from torch.utils.flop_counter import FlopCounterMode
+
     batch = adapter.example_batch().to(next(tracker.parameters()).device)
     # Fused attention kernels are not counted on every version and device; the plain one is.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
@@ -77,6 +78,9 @@ def measure_latencies_ms(
 
     The trackers take turns, so that a busy moment of the machine meets all of them.
     """
+    # Imported here for the same reason as the counter of multiply-adds.
+    from torch.utils.benchmark import Timer
+
     timers = []
     for tracker in trackers:
         batch = adapter.example_batch().to(next(tracker.parameters()).device)
