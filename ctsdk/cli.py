@@ -6,22 +6,26 @@ ctsdk explains, 2 for wrong usage, 130 after Ctrl-C.
 
 from __future__ import annotations
 
+import collections
 import itertools
 import json
 import logging
+import math
 import os
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TextIO, TypeAlias
 
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
 from cyclopts.validators import Path as PathRule
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -48,13 +52,21 @@ __all__ = ["app", "main"]
 
 OFFICIAL_FILE = "student_official.pth.tar"
 
+_logger = logging.getLogger(__name__)
+
+
+def _shown_default(value: object) -> str | None:
+    """Return what help says about a default; "None", "()" and "False" would tell nobody anything."""
+    return str(value) if value not in (None, ()) and not isinstance(value, bool) else None
+
+
 app = App(
     name="ctsdk",
     help="Compress transformer object trackers: a student of the same class with a fraction of the blocks.",
     help_epilogue="The guides in docs/how-to show whole runs.",
     version=lambda: metadata.version("ctsdk"),
     suppress_keyboard_interrupt=False,
-    default_parameter=Parameter(negative=(), show_default=lambda value: value not in (None, (), False)),
+    default_parameter=Parameter(negative=(), show_default=_shown_default),
 )
 
 
@@ -175,6 +187,7 @@ def compress(
     Args:
         config: a YAML or TOML file; what it leaves out has its default.
         out: folder for the student and the run.
+        options: which tracker, in place of what the file says.
         overrides: a value that goes before the file's, such as `training.steps=500`; may be given many times.
         resume: go on from the training state in the folder.
     """
@@ -218,6 +231,7 @@ def track(
     Args:
         source: a video file, a folder of images (ordered by the numbers in their names), or a camera, such as 0.
         box: the target in the first frame: left, top, width, height in pixels.
+        options: which tracker.
         out: file for the lines; without it they go to stdout.
         video: file for a video with the boxes drawn in, ending in `.mp4`.
         max_frames: stop after so many frames; a camera gives them without end.
@@ -225,14 +239,15 @@ def track(
     frames = open_frames(source)
     adapter, tracker = (options or TrackerOptions()).load()
     total = min(frames.num_frames or max_frames or 0, max_frames or sys.maxsize) or None
-    shown = tqdm(itertools.islice(frames, max_frames), total=total, unit="frame", disable=None)
+    # A bar between the lines of a terminal would spoil both.
+    is_quiet = True if out is None and sys.stdout.isatty() else None
+    shown = tqdm(itertools.islice(frames, max_frames), total=total, unit="frame", disable=is_quiet)
     with _lines_to(out) as lines:
-        marked = _marked(adapter, tracker, shown, box, lines)
+        followed = _follow(adapter, tracker, shown, box, lines)
         if video is None:
-            for _ in marked:
-                pass
+            collections.deque(followed, maxlen=0)
         else:
-            write_video(video, marked, frames_per_second=frames.frames_per_second)
+            write_video(video, itertools.starmap(_marked, followed), frames_per_second=frames.frames_per_second)
     for path in filter(None, (out, video)):
         _logger.info("wrote %s", path)
 
@@ -241,19 +256,22 @@ def track(
 def profile(
     *, options: TrackerOptions | None = None, as_json: Annotated[bool, Parameter(name="--json")] = False
 ) -> None:
-    """Measure parameters, multiply-adds and latency of a tracker, batch 1.
+    """Measure the parameters, multiply-adds and latency of a tracker, batch 1.
 
     Args:
+        options: which tracker.
         as_json: print JSON instead of a table.
     """
-    adapter, tracker = (options or TrackerOptions()).load()
-    figures = ctsdk.profile(adapter, tracker)
+    chosen = options or TrackerOptions()
+    adapter, tracker = chosen.load()
+    device = str(next(tracker.parameters()).device)
+    name = "student" if chosen.result else adapter.variant or adapter.name
+    figures = measure_trackers(adapter, {name: tracker})
     if as_json:
-        _write_json({"adapter": adapter.name, "variant": adapter.variant, **asdict(figures)})
-        return
-    label = " ".join(filter(None, (adapter.name, adapter.variant)))
-    (measured,) = measure_trackers(adapter, {label: tracker}).values()
-    Console().print(comparison_table({label: measured}))
+        measured = {key: value for key, value in asdict(figures[name]).items() if value is not None}
+        _write_json({"adapter": adapter.name, "variant": adapter.variant, "device": device, **measured})
+    else:
+        Console().print(comparison_table(figures, title=f"{adapter.name} on {device}"))
 
 
 @app.command
@@ -267,3 +285,95 @@ def demo(*, out: FolderToWrite, seed: int = 0) -> None:
     from ctsdk.demo import run_demo
 
     run_demo(out, seed=seed)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: what would be typed after ``ctsdk``; None for what was.
+
+    Returns:
+        the exit code.
+    """
+    with _logging_to_stderr():
+        try:
+            app(arguments, exit_on_error=False, result_action="return_value")
+        except CycloptsError:
+            return 2  # the message is on stderr already
+        except CtsdkError as error:
+            _complain(str(error))
+            return 1
+        except KeyboardInterrupt:
+            _complain("interrupted")
+            return 130
+        except BrokenPipeError:
+            # Whoever read our output has gone, as `head` does. Without this, Python complains again when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+    return 0
+
+
+def _complain(message: str) -> None:
+    # Never wrapped or marked up: messages hold paths to copy, and brackets.
+    text = Text.assemble(("error: ", "bold red"), (message, "red"))
+    Console(stderr=True, soft_wrap=True, highlight=False).print(text)
+
+
+@contextmanager
+def _logging_to_stderr() -> Iterator[None]:
+    """Show what the package logs, without harm to a progress bar; leave logging as it was found."""
+    logger = logging.getLogger("ctsdk")
+    handler, level = logging.StreamHandler(), logger.level
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        with logging_redirect_tqdm([logger]):
+            yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+def _write_json(data: object) -> None:
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def _write_official(path: Path, adapter: TrackerAdapter, tracker: nn.Module) -> None:
+    """Write the tracker's weights as its own code wants them, whole or not at all."""
+    import torch
+
+    tensors = {name: tensor.detach().cpu() for name, tensor in adapter.to_official(tracker).items()}
+    with atomic_write(path) as temporary:
+        torch.save({"net": tensors}, temporary)
+
+
+@contextmanager
+def _lines_to(path: Path | None) -> Iterator[TextIO]:
+    """Give a text file that is written whole or not at all; without a path, stdout."""
+    if path is None:
+        yield sys.stdout
+        return
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        yield file
+
+
+def _follow(
+    adapter: TrackerAdapter, tracker: nn.Module, frames: Iterable[NDArray[np.uint8]], box: BoxPx, lines: TextIO
+) -> Iterator[tuple[NDArray[np.uint8], TrackResult]]:
+    """Yield each frame with its result, whose box is written as a line."""
+    tracked, seen = itertools.tee(frames)
+    for frame, result in zip(seen, track_target(adapter, tracker, tracked, box), strict=True):
+        lines.write(",".join(f"{number:.3f}" for number in result.box_xywh_px) + "\n")
+        yield frame, result
+
+
+def _marked(frame: NDArray[np.uint8], result: TrackResult) -> NDArray[np.uint8]:
+    """Return the frame with the box and the score drawn in."""
+    image = frame.copy()
+    x, y, _, _ = result.box_xywh_px
+    draw_box(image, result.box_xywh_px, TRACKER_COLOURS[0], thickness_px=max(2, round(max(image.shape) / 400)))
+    if math.isfinite(result.score):
+        draw_label(image, f"{result.score:.2f}", (x, y), TRACKER_COLOURS[0], scale=max(0.4, max(image.shape) / 1600))
+    return image

@@ -89,13 +89,17 @@ def _prepare(run_dir: str | Path | None, *, resume: bool) -> Path | None:
     """Return the run's folder, made and free of another run."""
     if run_dir is None:
         if resume:
-            raise ConfigError("resume=True needs run_dir, the folder that holds the training state.")
+            raise ConfigError("resume needs run_dir, the folder that holds the training state.")
         return None
     folder = Path(run_dir)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"run_dir {folder} is a file; expected a folder, which may not exist yet.")
     state = folder / STATE_FILE
     if resume and not state.exists():
         raise ConfigError(f"{folder} holds no {STATE_FILE} to resume from; start it without resume.")
     if not resume and state.exists():
-        raise ConfigError(f"{folder} already holds a training state; pass resume=True to go on, or another run_dir.")
+        raise ConfigError(
+            f"{folder} already holds a training state; resume it (resume=True, --resume), or use another folder."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     return folder

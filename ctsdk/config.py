@@ -132,7 +132,7 @@ class TrainingConfig(_Section):
     device: str = Field("auto", description="`auto` is the accelerator if there is one; or `cpu`, `cuda`, `cuda:1`.")
     validate_every: Count | None = Field(None, description="Steps between validations of the student; None for never.")
     validation_batches: Count = Field(8, description="Batches per validation.")
-    save_every: Count | None = Field(None, description="Steps between training states on disk; None for the end only.")
+    save_every: Count | None = Field(1000, description="Steps between training states on disk; None for the end only.")
 
     @pydantic.model_validator(mode="after")
     def _one_length(self) -> Self:

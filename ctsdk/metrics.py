@@ -31,7 +31,7 @@ class MetricsLog:
         if first_step and path.exists():
             # A run that goes on from step k repeats what an interrupted one wrote after it.
             kept = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            self.rows = [row for row in kept if row["step"] < first_step]
+            self.rows = [row for row in kept if row["step"] < first_step or _is_between(row, first_step)]
         self._file = path.open("w", encoding="utf-8")
         for row in self.rows:
             self._write(row)
@@ -63,3 +63,8 @@ class MetricsLog:
             self._file.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
+
+
+def _is_between(row: dict[str, Any], step: int) -> bool:
+    """Whether a row was written after step `step` - 1 and before step `step` was taken, as validations are."""
+    return bool(row["step"] == step and "loss" not in row)

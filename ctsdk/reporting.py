@@ -12,6 +12,7 @@ import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ctsdk.boxes import iou, xywh_to_xyxy
 from ctsdk.data.crops import import_cv2
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
     from torch import nn
 
@@ -112,10 +114,11 @@ def comparison_table(trackers: Mapping[str, TrackerFigures], *, title: str | Non
         title: above the table.
     """
     teacher, *students = trackers.values()
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title and Text(title, "bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     for label in trackers:
-        table.add_column(label, justify="right")
+        # Text, not markup: a label may hold brackets.
+        table.add_column(Text(label), justify="right")
     rows: dict[str, list[str]] = {
         "success AUC": [_share(tracker.auc) for tracker in trackers.values()],
         "precision at 20 px": [_share(tracker.precision) for tracker in trackers.values()],
@@ -180,7 +183,7 @@ def save_curves(path: str | Path, curves: Mapping[str, NDArray[np.float64]], *, 
     axes.set_title(title, loc="left", fontweight="bold")
     axes.grid(color="0.9")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower left")
+    axes.legend(frameon=False, loc="best")
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=160)
     return path
@@ -234,17 +237,17 @@ def _scaled(count: int | None) -> str:
     return f"{count / 1000**power:.2f} {' KMGT'[power]}" if power else str(count)
 
 
-def _new_figure(width_inch: float, height_inch: float) -> Any:
+def _new_figure(width_inch: float, height_inch: float) -> Figure:
     """Return a figure that draws into memory; pyplot and its global state stay out of it."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure as NewFigure
     except ImportError as error:
         raise ConfigError(
             f"drawing curves needs matplotlib, which does not import here ({error}). "
             "Install it: pip install 'ctsdk[demo]'"
         ) from error
-    figure = Figure(figsize=(width_inch, height_inch), layout="constrained")
+    figure = NewFigure(figsize=(width_inch, height_inch), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -263,6 +266,7 @@ def _side_by_side(
         picture = _scaled_up(sequence.frame(index), scale)
         if sequence.visible[index]:
             draw_box(picture, scale * sequence.boxes_xywh_px[index], _TRUTH_COLOUR, thickness_px=1)
+        draw_label(picture, "white: true box", (_GAP_PX, len(picture)), _TRUTH_COLOUR, scale=0.4)
         gap = np.full((len(picture) + _HEADER_PX, _GAP_PX, 3), 255, dtype=np.uint8)
         row = []
         for (label, boxes), colour in zip(boxes_xywh_px.items(), colours, strict=True):
@@ -280,8 +284,8 @@ def _scaled_up(frame: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
 
 
 def _header(width_px: int, label: str, overlap: str, colour: Colour) -> NDArray[np.uint8]:
-    header = np.full((_HEADER_PX, width_px, 3), 32, dtype=np.uint8)
-    draw_label(header, label, (0, 0), colour, scale=_HEADER_SCALE)
+    header = np.zeros((_HEADER_PX, width_px, 3), dtype=np.uint8)
+    draw_label(header, label, (_GAP_PX, 0), colour, scale=_HEADER_SCALE)
     draw_label(header, overlap, (width_px, 0), _TRUTH_COLOUR, scale=_HEADER_SCALE)
     return header
 

@@ -319,7 +319,8 @@ class Trainer:
         seen = ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items())
         raise TrainingError(
             f"step {self.step}: a loss or gradient is not finite ({seen}). The state after the last good step is kept "
-            f"{kept}. Lower training.learning_rate, check the batch for NaN, or use training.precision=float32.",
+            f"{kept}. Check the batches for NaN, or begin anew with a lower training.learning_rate or "
+            "training.precision=float32.",
             student=self.student,
             state_path=state_path,
         )

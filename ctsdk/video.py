@@ -10,7 +10,7 @@ import itertools
 import logging
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,9 @@ from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import Any
 
+    import cv2
+    from cv2.typing import MatLike
     from numpy.typing import NDArray
 
 __all__ = ["Colour", "FrameSource", "draw_box", "draw_label", "open_frames", "write_video"]
@@ -84,7 +85,7 @@ def open_frames(source: str | Path) -> FrameSource:
     if path.exists():
         return _file(path)
     if str(source).isdecimal():
-        return FrameSource(f"camera {source}", partial(_read_camera, int(source)))
+        return FrameSource(f"camera {source}", partial(_read_camera, int(str(source))))
     raise DataError(
         f"{source} does not exist; expected a video file, a folder of images, or the number of a camera such as 0. "
         "Check the path."
@@ -252,7 +253,7 @@ def _properties(path: Path) -> tuple[float, int] | None:
 
 
 @contextmanager
-def _capture(source: str | int) -> Iterator[Any]:
+def _capture(source: str | int) -> Iterator[cv2.VideoCapture]:
     capture = import_cv2().VideoCapture(source)
     try:
         yield capture
@@ -260,20 +261,20 @@ def _capture(source: str | int) -> Iterator[Any]:
         capture.release()
 
 
-def _next_frame(capture: Any) -> NDArray[np.uint8] | None:
+def _next_frame(capture: cv2.VideoCapture) -> NDArray[np.uint8] | None:
     was_read, pixels = capture.read()
     return _rgb(pixels) if was_read else None
 
 
-def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _rgb(pixels: MatLike) -> NDArray[np.uint8]:
     cv2 = import_cv2()
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _undecodable(path: Path) -> DataError:
     return DataError(
-        f"{path} ({path.stat().st_size} bytes) cannot be decoded as a video; it is damaged, incomplete, of another kind "
-        "or of a codec that OpenCV lacks. Copy it again, or convert it: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
+        f"{path} ({path.stat().st_size} bytes) cannot be decoded as a video; it is damaged, incomplete, of another "
+        "kind or of a codec that OpenCV lacks. Copy it again, or convert it: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
     )
 
 
@@ -291,7 +292,9 @@ def _replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise DataError(f"cannot write {path}: {error}. Check the folder and its permissions.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # What cannot be removed was never there; the error on its way says more.
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _encode(path: Path, first: NDArray[np.uint8], others: Iterable[NDArray[np.uint8]], frames_per_second: float) -> int:
@@ -315,9 +318,11 @@ def _encode(path: Path, first: NDArray[np.uint8], others: Iterable[NDArray[np.ui
     return num_frames
 
 
-def _writer(path: Path, size_px: tuple[int, int], frames_per_second: float) -> Any:
-    cv2 = import_cv2()
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), frames_per_second, size_px)
+def _writer(path: Path, size_px: tuple[int, int], frames_per_second: float) -> cv2.VideoWriter:
+    library = import_cv2()
+    writer: cv2.VideoWriter = library.VideoWriter(
+        str(path), library.VideoWriter_fourcc(*"mp4v"), frames_per_second, size_px
+    )
     if not writer.isOpened():
         raise DataError(
             f"OpenCV cannot write an MP4 of {size_px[0]} x {size_px[1]} px at {frames_per_second:g} frames a second to "

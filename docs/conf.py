@@ -14,10 +14,10 @@ html_title = f"ctsdk {release}"
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-# README and code are linked by their place in the repository, where Sphinx has no page for them.
-suppress_warnings = ["myst.xref_missing"]
 
 napoleon_numpy_docstring = False
+# Types stand in the signatures; written again below, `bool_` would read as a link.
+napoleon_attr_annotations = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True

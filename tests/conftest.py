@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-
 from golden.synthetic_weights import draw_all
 
 if TYPE_CHECKING:
@@ -48,7 +47,10 @@ def ostrack_file(ostrack_weights: dict[str, Tensor], tmp_path_factory: pytest.Te
         "net": ostrack_weights,
         "net_info": None,
         "constructor": None,
-        "optimizer": {"state": {0: {"step": 3, "exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 4e-4, "params": [0]}]},
+        "optimizer": {
+            "state": {0: {"step": 3, "exp_avg": torch.ones(2)}},
+            "param_groups": [{"lr": 4e-4, "params": [0]}],
+        },
         "stats": OrderedDict(train=OrderedDict({"Loss/total": meter})),
         "settings": settings,
     }

@@ -67,7 +67,9 @@ def test_every_module_says_what_it_is_and_names_what_it_offers(path: Path) -> No
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_habits_of_the_field(path: Path) -> None:
-    banned = r"sys\.path\.(append|insert)|\.cuda\(|load_state_dict\(.*strict=False|\bimport \*|except:|(?<![.\w])print\("
+    banned = (
+        r"sys\.path\.(append|insert)|\.cuda\(|load_state_dict\(.*strict=False|\bimport \*|except:|(?<![.\w])print\("
+    )
     found = [line for line in path.read_text().splitlines() if re.search(banned, line)]
     assert found == []
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,9 +10,11 @@ import torch
 
 from ctsdk.adapter import Batch, TrackerSpec
 from ctsdk.data.crops import crop_square, normalise
-from ctsdk.data.pairs import Augmentation, PairDataset, Sample, batches, collate
+from ctsdk.data.motion import SyntheticConfig
+from ctsdk.data.pairs import Augmentation, PairDataset, Sample, batches
+from ctsdk.data.photographs import procedural_textures
 from ctsdk.data.sequences import VideoSequence
-from ctsdk.data.synthetic import SyntheticConfig, procedural_textures, synthetic_sequences
+from ctsdk.data.synthetic import synthetic_sequences
 from ctsdk.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -319,30 +321,28 @@ def test_length_and_indices() -> None:
             PairDataset([video([True] * 5)], SPEC, seed=seed, length=length)
 
 
-def test_collate_stacks_along_the_second_axis(synthetic: list[VideoSequence]) -> None:
+def test_batch_holds_the_samples_along_the_second_axis(synthetic: list[VideoSequence]) -> None:
     dataset = PairDataset(synthetic, replace(SPEC, num_templates=2), seed=0, length=3)
-    samples = [dataset[index] for index in range(3)]
 
-    batch = collate(samples)
+    batch = dataset.batch(range(3))
 
     assert batch.size == 3
     assert batch.templates.shape == (2, 3, 3, 32, 32)
-    assert torch.equal(batch.searches[:, 1], samples[1].searches)
-    assert torch.equal(batch.template_boxes[:, 2], samples[2].template_boxes)
-    assert equal(batch, dataset.batch(range(3)))
+    for number, sample in enumerate(dataset[index] for index in range(3)):
+        for name in ("templates", "searches", "template_boxes", "search_boxes"):
+            assert torch.equal(getattr(batch, name)[:, number], getattr(sample, name))
 
 
-@pytest.mark.parametrize("call", [lambda _: collate([]), lambda dataset: dataset.batch([])])
-def test_a_batch_of_nothing_is_refused(call: Any) -> None:
+def test_a_batch_of_nothing_is_refused() -> None:
     with pytest.raises(DataError, match="no samples"):
-        call(PairDataset([video([True] * 5)], SPEC, seed=0, length=1))
+        PairDataset([video([True] * 5)], SPEC, seed=0, length=1).batch([])
 
 
 @ignore_worker_warnings
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_batches_resume_where_they_stopped(synthetic: list[VideoSequence], num_workers: int) -> None:
     dataset = PairDataset(synthetic, SPEC, seed=0, length=None)
-    wanted = [collate([dataset[index] for index in range(3 * number, 3 * number + 3)]) for number in range(4)]
+    wanted = [dataset.batch(range(3 * number, 3 * number + 3)) for number in range(4)]
 
     whole = batches(dataset, 3, num_workers=num_workers)
     rest = batches(dataset, 3, start=2, num_workers=num_workers)

@@ -2,28 +2,18 @@ from __future__ import annotations
 
 import math
 import pickle
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import pytest
 
-from ctsdk.data.synthetic import (
-    HELD_OUT_PHOTOGRAPHS,
-    TRAINING_PHOTOGRAPHS,
-    SyntheticConfig,
-    load_photographs,
-    procedural_textures,
-    synthetic_sequence,
-    synthetic_sequences,
-)
+from ctsdk.data.motion import SyntheticConfig
+from ctsdk.data.photographs import procedural_textures
+from ctsdk.data.synthetic import synthetic_sequence, synthetic_sequences
 from ctsdk.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from ctsdk.data.sequences import VideoSequence
@@ -78,31 +68,6 @@ def test_target_fills_a_good_part_of_its_box_and_nothing_outside() -> None:
         assert inside == pytest.approx(cover[0].sum(), abs=1e-6)
         shown = (min(320.0, x + width) - max(0.0, x)) * (min(240.0, y + height) - max(0.0, y))
         assert 0.35 * shown < inside <= 1.05 * shown
-
-
-def test_targets_keep_to_the_config(textures: list[NDArray[np.uint8]]) -> None:
-    config = SyntheticConfig()
-    sizes = []
-    for video in synthetic_sequences(40, seed=2, images=textures, config=config):
-        boxes = video.boxes_xywh_px
-        centres, size = boxes[:, :2] + 0.5 * boxes[:, 2:], np.sqrt(boxes[:, 2:].prod(axis=1))
-        steps = np.hypot(*np.diff(centres, axis=0).T)
-        shown = np.minimum(boxes[:, :2] + boxes[:, 2:], video.size_px) - np.maximum(boxes[:, :2], 0.0)
-        assert (centres >= 0).all()
-        assert (centres < video.size_px).all()
-        assert (steps <= 0.5 * size[1:]).all()
-        assert (shown.clip(0).prod(axis=1) / boxes[:, 2:].prod(axis=1)).min() >= 0.4
-        sizes.append(float(np.median(size)))
-    assert min(sizes) >= config.target_size_px[0] * math.exp(-config.scale_change)
-    assert max(sizes) <= config.target_size_px[1] * math.exp(config.scale_change) * 1.2
-    assert max(sizes) > 2 * min(sizes)
-
-
-def test_targets_move(textures: list[NDArray[np.uint8]]) -> None:
-    for video in synthetic_sequences(10, seed=2, images=textures):
-        centres = video.boxes_xywh_px[:, :2] + 0.5 * video.boxes_xywh_px[:, 2:]
-        assert np.hypot(*np.ptp(centres, axis=0)) > 10.0
-        assert np.ptp(video.boxes_xywh_px[:, 2]) > 1.0
 
 
 def test_same_arguments_give_the_same_video(textures: list[NDArray[np.uint8]]) -> None:
@@ -262,90 +227,6 @@ def test_wrong_images_are_refused(images: list[NDArray[np.uint8]], message: str)
 
 
 def test_negative_seeds_are_refused(textures: list[NDArray[np.uint8]]) -> None:
-    for call in (
-        lambda: synthetic_sequence(textures, -1),
-        lambda: synthetic_sequences(1, -1),
-        lambda: procedural_textures(-1),
-    ):
+    for call in (lambda: synthetic_sequence(textures, -1), lambda: synthetic_sequences(1, -1)):
         with pytest.raises(ConfigError, match="seed -1"):
             call()
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"occlusion": 1.5},
-        {"recolour": -0.1},
-        {"speed": -1.0},
-        {"noise": math.nan},
-        {"num_frames": 0},
-        {"num_distractors": (2, 1)},
-        {"target_size_px": (30.0, 20.0)},
-        {"target_size_px": (30.0, 130.0)},
-        {"target_size_px": (1.0, 20.0)},
-    ],
-    ids=str,
-)
-def test_wrong_configs_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"SyntheticConfig.*{next(iter(wrong))}"):
-        SyntheticConfig(**wrong)
-
-
-def test_textures_are_seeded_colourful_and_different() -> None:
-    first, again = procedural_textures(3, 4, (120, 80)), procedural_textures(3, 2, (120, 80))
-
-    assert [texture.shape for texture in first] == [(80, 120, 3)] * 4
-    for texture, other in zip(first, again, strict=False):
-        np.testing.assert_array_equal(texture, other)
-    assert all(texture.std() > 20 for texture in first)
-    assert not any(np.array_equal(first[0], texture) for texture in first[1:])
-
-
-def test_split_names_bundled_photographs_once() -> None:
-    pytest.importorskip("skimage")
-    photographs = load_photographs()
-
-    assert set(TRAINING_PHOTOGRAPHS).isdisjoint(HELD_OUT_PHOTOGRAPHS)
-    assert set(photographs) == {*TRAINING_PHOTOGRAPHS, *HELD_OUT_PHOTOGRAPHS}
-    for name, image in photographs.items():
-        assert image.dtype == np.uint8, name
-        assert image.shape[2] == 3, name
-        assert max(image.shape[:2]) <= 720, name
-    # The suit of the astronaut is orange: red before blue.
-    assert photographs["astronaut"][..., 0].mean() > photographs["astronaut"][..., 2].mean() + 10
-
-
-def test_folder_of_images_is_read_in_the_order_of_the_names(tmp_path: Path) -> None:
-    red = np.zeros((20, 30, 3), dtype=np.uint8)
-    red[..., 2] = 200
-    (tmp_path / "notes.txt").write_text("no image")
-    for name in ("b.png", "a.PNG", "ä c.png"):
-        (tmp_path / name).write_bytes(cv2.imencode(".png", red)[1].tobytes())
-    (tmp_path / "big.png").write_bytes(cv2.imencode(".png", np.zeros((100, 1440, 3), dtype=np.uint8))[1].tobytes())
-
-    images = load_photographs(tmp_path)
-
-    assert list(images) == ["a", "b", "big", "ä c"]
-    assert images["b"][0, 0].tolist() == [200, 0, 0]
-    assert images["big"].shape == (50, 720, 3)
-
-
-def test_folders_without_usable_images_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not a folder"):
-        load_photographs(tmp_path / "absent")
-    with pytest.raises(DataError, match="holds no image"):
-        load_photographs(tmp_path)
-    for content in (b"no image at all", b""):
-        (tmp_path / "broken.png").write_bytes(content)
-        with pytest.raises(DataError, match=r"broken\.png cannot be read as an image"):
-            load_photographs(tmp_path)
-    (tmp_path / "broken.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"several images named \['broken'\]"):
-        load_photographs(tmp_path)
-
-
-def test_missing_scikit_image_is_a_data_error_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "skimage", None)
-
-    with pytest.raises(DataError, match=r"pip install 'ctsdk\[demo\]'"):
-        load_photographs()

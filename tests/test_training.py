@@ -82,16 +82,19 @@ def interrupted(batches: list[ctsdk.Batch], after: int) -> Iterator[ctsdk.Batch]
 
 
 def test_a_resumed_run_ends_like_one_that_never_stopped(tmp_path: Path) -> None:
-    config = toy_config(training={"save_every": 5})
-    whole = ctsdk.compress(toy_adapter(), config, batches=toy_batches(), run_dir=tmp_path / "whole")
+    config = toy_config(training={"save_every": 5, "validate_every": 5})
+    run = {"batches": toy_batches(), "validation": toy_batches(1, seed=9)}
+    whole = ctsdk.compress(toy_adapter(), config, **run, run_dir=tmp_path / "whole")
     with pytest.raises(Interrupted):
-        ctsdk.compress(toy_adapter(), config, batches=interrupted(toy_batches(), 7), run_dir=tmp_path / "parts")
-    resumed = ctsdk.compress(toy_adapter(), config, batches=toy_batches(), run_dir=tmp_path / "parts", resume=True)
+        ctsdk.compress(
+            toy_adapter(), config, **run | {"batches": interrupted(toy_batches(), 7)}, run_dir=tmp_path / "parts"
+        )
+    resumed = ctsdk.compress(toy_adapter(), config, **run, run_dir=tmp_path / "parts", resume=True)
     assert_same(state_of(resumed.student), state_of(whole.student))
     assert resumed.history == whole.history
     rows = [json.loads(line) for line in (tmp_path / "parts" / METRICS_FILE).read_text().splitlines()]
     assert rows == whole.history
-    assert [row["step"] for row in rows] == list(range(12))
+    assert [row["step"] for row in rows] == [*range(5), 5, *range(5, 10), 10, *range(10, 12)]
 
 
 def test_a_run_is_not_resumed_unasked_nor_with_another_configuration(tmp_path: Path) -> None:

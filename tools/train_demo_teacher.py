@@ -22,7 +22,8 @@ from torch import nn
 
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
 from ctsdk.data.pairs import Augmentation, PairDataset, batches
-from ctsdk.data.synthetic import TRAINING_PHOTOGRAPHS, load_photographs, procedural_textures, synthetic_sequences
+from ctsdk.data.photographs import TRAINING_PHOTOGRAPHS, load_photographs, procedural_textures
+from ctsdk.data.synthetic import synthetic_sequences
 from ctsdk.demo import held_out_sequences
 from ctsdk.evaluation import evaluate
 from ctsdk.weights import write_safetensors

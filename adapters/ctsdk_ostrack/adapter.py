@@ -181,8 +181,8 @@ def _check_depth(tracker: OSTrack, depth: int, source: str, variant: str) -> Non
     seen = len(tracker.backbone.blocks)
     if seen != depth:
         raise CheckpointError(
-            f"{source} holds {seen} blocks; variant {variant!r} has {depth}. Name the variant of these weights, such as "
-            "'compresstracker_vitb_256_4' for a student of four blocks, or read them with the adapter's from_official()."
+            f"{source} holds {seen} blocks; variant {variant!r} has {depth}. Name the variant of the weights, such as "
+            "'compresstracker_vitb_256_4' for four blocks, or read them with from_official() of a loaded adapter."
         )
 
 

@@ -36,7 +36,7 @@ def box_losses(boxes_cxcywh: Tensor, truth_xywh: Tensor) -> dict[str, Tensor]:
 def centre_heat_map(truth_xywh: Tensor, num_cells: int) -> Tensor:
     """Return a Gaussian around each true centre, exactly 1 at the cell nearest to it.
 
-    The nearest cell is round(centre * num_cells), half to even, so a centre in the last half cell has no cell of its own.
+    The nearest cell is round(centre * num_cells), half to even, so a centre in the last half cell has none.
 
     Args:
         truth_xywh: (B, 4), shares of the search crop, not clamped.
@@ -45,11 +45,12 @@ def centre_heat_map(truth_xywh: Tensor, num_cells: int) -> Tensor:
     Returns:
         (B, 1, num_cells, num_cells), float32 in [0, 1].
     """
-    # Centre and radius come from roundings, which must happen at the precision of the boxes; only then is double harmless.
+    # Centre and radius are rounded at the precision of the boxes; only the Gaussian is drawn at the best there is.
+    precise = torch.float32 if truth_xywh.device.type == "mps" else torch.float64
     boxes = truth_xywh * num_cells
-    centre = (boxes[:, :2] + 0.5 * boxes[:, 2:]).round().double()  # (B, 2) column, row
-    radius = _gaussian_radius(boxes[:, 2], boxes[:, 3]).clamp_min(0).floor().double()[:, None, None]  # (B, 1, 1)
-    cells = torch.arange(num_cells, device=boxes.device, dtype=torch.float64)
+    centre = (boxes[:, :2] + 0.5 * boxes[:, 2:]).round().to(precise)  # (B, 2) column, row
+    radius = _gaussian_radius(boxes[:, 2], boxes[:, 3]).clamp_min(0).floor().to(precise)[:, None, None]  # (B, 1, 1)
+    cells = torch.arange(num_cells, device=boxes.device, dtype=precise)
     dx = (cells - centre[:, :1])[:, None, :]  # (B, 1, G)
     dy = (cells - centre[:, 1:])[:, :, None]  # (B, G, 1)
     sigma = (2 * radius + 1) / 6

@@ -290,7 +290,7 @@ class CentreHead(nn.Module):
     def _tower(self, tower: str, x: Tensor) -> Tensor:
         for i in range(1, 6):
             x = self.get_submodule(f"conv{i}_{tower}")(x)
-        # In bfloat16 the largest score would be 1, whose focal loss is infinite, and a box would move in steps of pixels.
+        # In bfloat16 the largest score would be 1, whose focal loss is infinite, and boxes would move in whole pixels.
         return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

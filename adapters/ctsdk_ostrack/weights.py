@@ -4,8 +4,8 @@ Three layouts exist; the tracker of this package uses the first for any depth:
 
 - OSTrack: ``backbone.blocks.N``, ``box_head``.
 - CompressTracker, test form: the blocks are called ``backbone.distill_blocks.N``.
-- CompressTracker, training form: the test form, the teacher's blocks inside the mixed trunk as ``backbone.blocks.N``, and
-  a whole second teacher as ``ori_backbone``, ``ori_box_head``.
+- CompressTracker, training form: the test form, the teacher's blocks inside the mixed trunk as ``backbone.blocks.N``,
+  and a whole second teacher as ``ori_backbone``, ``ori_box_head``.
 
 Source: botaoye/OSTrack @ 33b5e12; LingyiHongfd/CompressTracker @ efd98ec, lib/models/compresstracker.
 """
@@ -58,8 +58,8 @@ def count_blocks(tensors: Mapping[str, Tensor]) -> int:
     found = {int(m[1]) for key in tensors if (m := re.match(re.escape(_OWN) + r"(\d+)\.", key))}
     if not found or found != set(range(len(found))):
         raise CheckpointError(
-            f"found trunk blocks {sorted(found)}; expected 'backbone.blocks.0' (OSTrack) or 'backbone.distill_blocks.0' "
-            "(CompressTracker) and on without a gap. Is this the file of another tracker?"
+            f"found trunk blocks {sorted(found)}; expected 'backbone.blocks.0' (OSTrack) or "
+            "'backbone.distill_blocks.0' (CompressTracker) and on without a gap. Is this the file of another tracker?"
         )
     return len(found)
 

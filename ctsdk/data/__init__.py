@@ -1,13 +1,16 @@
 """Where training samples come from.
 
-=========================  ========================================================================
-module                     what it holds
-=========================  ========================================================================
-:mod:`ctsdk.data.crops`      square crops around a box, the box inside a crop, normalisation
-:mod:`ctsdk.data.sequences`  what a video with boxes looks like to the rest of the package
-:mod:`ctsdk.data.pairs`      template and search crops drawn from videos, and batches of them
-:mod:`ctsdk.data.synthetic`  seeded videos with exact boxes, made from photographs
-=========================  ========================================================================
+=============================  ================================================================
+module, in reading order       what it holds
+=============================  ================================================================
+:mod:`ctsdk.data.crops`        square crops around a box, the box inside a crop, normalisation
+:mod:`ctsdk.data.sequences`    what a video with boxes looks like to the rest of the package
+:mod:`ctsdk.data.photographs`  the images that synthetic videos are made from
+:mod:`ctsdk.data.motion`       where everything in a synthetic video is, in every frame
+:mod:`ctsdk.data.synthetic`    seeded videos with exact boxes, made from photographs
+:mod:`ctsdk.data.pairs`        template and search crops drawn from videos, and batches of them
+:mod:`ctsdk.data.sources`      training and validation batches from a configuration
+=============================  ================================================================
 
 Importing this package imports none of them: OpenCV and scikit-image are optional and load on first use.
 """

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from ctsdk.adapter import Batch
 from ctsdk.data.crops import box_in_crop, crop_square, crop_window, import_cv2, padding_mask
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from ctsdk.adapter import BoxPx, TrackerSpec
     from ctsdk.data.sequences import VideoSequence
 
-__all__ = ["Augmentation", "PairDataset", "Sample", "batches", "collate"]
+__all__ = ["Augmentation", "PairDataset", "Sample", "batches"]
 
-_EMPTY_BATCH = "a batch of no samples was asked for; expected at least one."
 _MAX_REDRAWS = 100
 _GAP_STEP = 5
 # A search crop whose padding swallows every sixteenth pixel has no unpadded patch for the tracker to look at.
@@ -110,8 +109,7 @@ class PairDataset(Dataset[Sample]):
 
     The searches follow the first template by 1 to ``spec.max_gap - 1`` frames, further templates precede it by 1 to
     ``spec.max_gap``; where nothing visible is in reach, the reach grows by 5. Frames may repeat. A video of one frame
-    serves as its own template and search. A sample is drawn again where a crop is smaller than a pixel or shows padding
-    only.
+    serves as its own template and search. A sample is drawn again where a box has no area or a crop shows padding only.
 
     Args:
         sequences: the videos.
@@ -161,14 +159,14 @@ class PairDataset(Dataset[Sample]):
         return Sample(batch.templates[:, 0], batch.searches[:, 0], batch.template_boxes[:, 0], batch.search_boxes[:, 0])
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Return the samples of `indices` as one batch, without the copies that :func:`collate` makes.
+        """Return the samples of `indices` as one batch.
 
         Raises:
             IndexError: an index is outside the length.
             DataError: there are no indices, no drawing gave a usable sample, or a frame cannot be read.
         """
         if not indices:
-            raise DataError(_EMPTY_BATCH)
+            raise DataError("a batch of no samples was asked for; expected at least one.")
         rows, num = [self._cuts(index) for index in indices], self.spec.num_templates
         boxes = torch.tensor([[cut.box_xywh for cut in row] for row in rows], dtype=torch.float32).movedim(1, 0)
         return Batch(
@@ -202,16 +200,16 @@ class PairDataset(Dataset[Sample]):
         frames = _draw_frames(video.visible, spec, rng)
         if frames is None:
             return None
-        kinds = [(spec.template_factor, spec.template_size, spec.template_centre_jitter, spec.template_scale_jitter)]
-        kinds *= spec.num_templates
-        kinds += [
-            (spec.search_factor, spec.search_size, spec.search_centre_jitter, spec.search_scale_jitter)
-        ] * spec.num_searches
+        template = spec.template_factor, spec.template_size, spec.template_centre_jitter, spec.template_scale_jitter
+        search = spec.search_factor, spec.search_size, spec.search_centre_jitter, spec.search_scale_jitter
+        kinds = [template] * spec.num_templates + [search] * spec.num_searches
         views = []
         for frame, (factor, size, centre_jitter, scale_jitter) in zip(frames, kinds, strict=True):
             box = _box_of(video, frame, mirrored)
-            around = None if box is None else _jittered(box, centre_jitter, scale_jitter, rng)
-            if box is None or around is None or not _is_usable(around, factor, size, video.size_px):
+            if box is None:
+                return None
+            around = _jittered(box, centre_jitter, scale_jitter, rng)
+            if not _is_usable(around, factor, size, video.size_px):
                 return None
             views.append(_View(frame, box, around, factor, size))
         return views
@@ -220,27 +218,11 @@ class PairDataset(Dataset[Sample]):
         """Cut one crop and vary it on its own."""
         pixels = crop_square(frame, view.around_xywh_px, view.factor, view.size).pixels
         x, y, width, height = box_in_crop(view.box_xywh_px, view.around_xywh_px, view.factor, view.size)
-        brightness = 1.0 + self.augmentation.brightness * float(rng.uniform(-1.0, 1.0))
+        brightness = 1.0 + self.augmentation.brightness * rng.uniform(-1.0, 1.0)
         if rng.random() < self.augmentation.flip:
             # In shares of the crop the mirror is x' = 1 - x, unlike the mirror of the frame.
             pixels, x = import_cv2().flip(pixels, 1), 1.0 - x - width
         return _Cut(pixels, brightness, (x, y, width, height))
-
-
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples into a batch.
-
-    Raises:
-        DataError: there are none.
-    """
-    if not samples:
-        raise DataError(_EMPTY_BATCH)
-    return Batch(
-        templates=torch.stack([sample.templates for sample in samples], dim=1),
-        searches=torch.stack([sample.searches for sample in samples], dim=1),
-        template_boxes=torch.stack([sample.template_boxes for sample in samples], dim=1),
-        search_boxes=torch.stack([sample.search_boxes for sample in samples], dim=1),
-    )
 
 
 def batches(dataset: PairDataset, batch_size: int, *, start: int = 0, num_workers: int = 0) -> Iterator[Batch]:
@@ -262,10 +244,11 @@ def batches(dataset: PairDataset, batch_size: int, *, start: int = 0, num_worker
             f"batches() got batch_size={batch_size}, start={start}, num_workers={num_workers}; "
             "expected at least 1, 0 and 0."
         )
+    length = dataset.length
     loader = DataLoader(
         _Batches(dataset, batch_size),
         batch_size=None,
-        sampler=_From(start, None if dataset.length is None else math.ceil(dataset.length / batch_size)),
+        sampler=itertools.count(start) if length is None else range(start, math.ceil(length / batch_size)),
         num_workers=num_workers,
         worker_init_fn=_start_worker,
         # Its own generator, because a DataLoader draws a seed, and would draw it from the global state.
@@ -284,16 +267,6 @@ class _Batches(Dataset[Batch]):
         first, length = number * self.batch_size, self.dataset.length
         stop = first + self.batch_size
         return self.dataset.batch(range(first, stop if length is None else min(stop, length)))
-
-
-class _From(Sampler[int]):
-    """The numbers from `first` on."""
-
-    def __init__(self, first: int, stop: int | None) -> None:
-        self.first, self.stop = first, stop
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.count(self.first) if self.stop is None else iter(range(self.first, self.stop))
 
 
 def _start_worker(worker: int) -> None:
@@ -331,16 +304,15 @@ def _box_of(video: VideoSequence, frame: int, mirrored: bool) -> BoxPx | None:
     return (video.size_px[0] - 1 - x - width if mirrored else x), y, width, height
 
 
-def _jittered(box: BoxPx, centre_jitter: float, scale_jitter: float, rng: np.random.Generator) -> BoxPx | None:
-    """Return the box to crop around, or None if it has no size left."""
+def _jittered(box: BoxPx, centre_jitter: float, scale_jitter: float, rng: np.random.Generator) -> BoxPx:
+    """Return the box to crop around."""
     x, y, width, height = box
     grow_x, grow_y = np.exp(scale_jitter * rng.standard_normal(2))
     shift_x, shift_y = rng.random(2) - 0.5
     new_width, new_height = width * float(grow_x), height * float(grow_y)
     reach = centre_jitter * math.sqrt(new_width * new_height)
     centre_x, centre_y = x + 0.5 * width + reach * float(shift_x), y + 0.5 * height + reach * float(shift_y)
-    around = (centre_x - 0.5 * new_width, centre_y - 0.5 * new_height, new_width, new_height)
-    return around if new_width * new_height > 0 else None
+    return centre_x - 0.5 * new_width, centre_y - 0.5 * new_height, new_width, new_height
 
 
 def _is_usable(around: BoxPx, factor: float, size: int, frame_size_px: tuple[int, int]) -> bool:

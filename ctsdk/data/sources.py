@@ -6,7 +6,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ctsdk.data.pairs import Augmentation, PairDataset, batches
-from ctsdk.data.synthetic import TRAINING_PHOTOGRAPHS, load_photographs, synthetic_sequences
+from ctsdk.data.photographs import TRAINING_PHOTOGRAPHS, load_photographs
+from ctsdk.data.synthetic import synthetic_sequences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from golden.synthetic_weights import image
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,7 +19,6 @@ from ctsdk.profiling import count_macs
 from ctsdk_ostrack.adapter import OSTrackAdapter, OSTrackSession
 from ctsdk_ostrack.model import OSTrack, OSTrackConfig, TrunkState, decode_boxes
 from ctsdk_ostrack.variants import VARIANTS
-from golden.synthetic_weights import image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -209,9 +209,7 @@ def test_multiply_adds_of_weights_that_exist(ostrack_ce: OSTrackAdapter) -> None
 
 
 def test_parameters_of_the_variants() -> None:
-    counts = {
-        name: sum(parameter.numel() for parameter in described(name).teacher.parameters()) for name in VARIANTS
-    }
+    counts = {name: sum(parameter.numel() for parameter in described(name).teacher.parameters()) for name in VARIANTS}
     assert {counts[name] for name in VARIANTS if name.startswith("vitb_256")} == {92_518_533}
     assert {counts[name] for name in VARIANTS if name.startswith("vitb_384")} == {92_825_733}
     for depth, millions in MILLION_PARAMETERS.items():

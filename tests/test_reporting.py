@@ -1,0 +1,206 @@
+"""Tables, curves and clips: the right figures in them, and no traces in the process."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+from toy import toy_adapter
+
+from ctsdk.data.sequences import VideoSequence
+from ctsdk.errors import ConfigError, DataError
+from ctsdk.evaluation import Evaluation, SequenceScore
+from ctsdk.reporting import (
+    TrackerFigures,
+    comparison_table,
+    measure_trackers,
+    print_comparison,
+    save_curves,
+    save_side_by_side,
+)
+from ctsdk.video import open_frames
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from rich.table import Table
+
+TEACHER = TrackerFigures(
+    params=86_600_000, macs=21_500_000_000, latency_ms=100.0, num_blocks=12, auc=0.8, precision=0.9
+)
+STUDENT = TrackerFigures(params=29_900_000, macs=7_300, latency_ms=40.0, num_blocks=4, auc=0.72, precision=0.85)
+
+
+def rows(table: Table, width: int = 80) -> dict[str, list[str]]:
+    console = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+    with console.file:
+        console.print(table)
+        lines = [line.split("  ") for line in console.export_text().splitlines()]
+    cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    return {line[0]: line[1:] for line in cells if line}
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_compares_with_the_first_tracker() -> None:
+    seen = rows(comparison_table({"teacher": TEACHER, "student": STUDENT}))
+    assert next(iter(seen)) == "teacher"
+    assert seen["success AUC"] == ["0.800", "0.720"]
+    assert seen["precision at 20 px"] == ["0.900", "0.850"]
+    assert seen["AUC kept"] == ["-", "90.0%"]
+    assert seen["blocks"] == ["12", "4"]
+    assert seen["parameters"] == ["86.60 M", "29.90 M"]
+    assert seen["multiply-adds"] == ["21.50 G", "7.30 K"]
+    assert seen["latency"] == ["100.00 ms", "40.00 ms"]
+    assert seen["speed-up"] == ["-", "2.50x"]
+
+
+def test_rows_that_nobody_measured_are_left_out() -> None:
+    bare = TrackerFigures(params=999, macs=1000, latency_ms=1.0)
+    seen = rows(comparison_table({"one": bare}))
+    assert not {"success AUC", "precision at 20 px", "AUC kept", "blocks", "speed-up"} & set(seen)
+    assert (seen["parameters"], seen["multiply-adds"]) == (["999"], ["1.00 K"])
+
+
+def test_a_teacher_that_never_hits_breaks_nothing() -> None:
+    lost = TrackerFigures(params=1, macs=1, latency_ms=1.0, auc=0.0, precision=0.0)
+    seen = rows(comparison_table({"teacher": lost, "student": STUDENT}))
+    assert "AUC kept" not in seen
+    assert seen["success AUC"] == ["0.000", "0.720"]
+
+
+def test_a_label_with_brackets_is_shown_as_it_is() -> None:
+    assert "mine [bold]" in next(iter(rows(comparison_table({"mine [bold]": TEACHER})).items()))[0]
+
+
+def test_a_summary_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {"auc": 0.8, "precision": 0.9, "params": 10, "macs": 20, "latency_ms": 2.0}
+    untrained = {**figures, "auc": 0.2, "latency_ms": 1.0}
+    print_comparison({"teacher": figures, "student_untrained": untrained, "retention": 0.25, "seconds": 3.0})
+    out = capsys.readouterr().out
+    assert "student untrained" in out
+    assert "25.0%" in out
+    assert "2.00x" in out
+
+
+def test_trackers_are_measured() -> None:
+    adapter = toy_adapter()
+    score = SequenceScore("a", np.full(21, 0.5), np.full(51, 0.25), np.zeros(51), np.zeros((1, 4)))
+    figures = measure_trackers(
+        adapter, {"a": adapter.teacher, "b": adapter.teacher}, {"b": Evaluation((score,))}, num_rounds=2
+    )
+    assert figures["a"].params == sum(parameter.numel() for parameter in adapter.teacher.parameters())
+    assert figures["a"].macs > 0
+    assert figures["a"].latency_ms > 0
+    assert figures["a"].num_blocks == 6
+    assert (figures["a"].auc, figures["b"].auc, figures["b"].precision) == (None, 0.5, 0.25)
+
+
+# -- the curves -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])
+def test_curves_are_drawn(tmp_path: Path, suffix: str, start: bytes) -> None:
+    pytest.importorskip("matplotlib")
+    path = save_curves(tmp_path / "new" / f"curves{suffix}", {"teacher": np.linspace(1, 0, 21), "b": np.zeros(21)})
+    assert path.read_bytes().startswith(start)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_curves_leave_the_callers_matplotlib_alone(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    code = f"""
+import sys
+from ctsdk.reporting import save_curves
+assert "matplotlib" not in sys.modules
+import matplotlib, numpy
+matplotlib.use("svg")
+before = dict(matplotlib.rcParams)
+save_curves({str(tmp_path / "curves.png")!r}, {{"a": numpy.zeros(21)}})
+assert dict(matplotlib.rcParams) == before
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_wrong_curves_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"\{'a': \(20,\)\}; expected \(21,\)"):
+        save_curves(tmp_path / "a.png", {"a": np.zeros(20)})
+    with pytest.raises(DataError, match="expected"):
+        save_curves(tmp_path / "a.png", {})
+    with pytest.raises(ConfigError, match=r"ends in '\.jpg'; expected one of \.png"):
+        save_curves(tmp_path / "a.jpg", {"a": np.zeros(21)})
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_import = builtins.__import__
+
+    def without_matplotlib(name: str, *args: Any) -> Any:
+        if name.startswith("matplotlib"):
+            raise ImportError("No module named 'matplotlib'")
+        return real_import(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", without_matplotlib)
+    with pytest.raises(ConfigError, match=r"needs matplotlib.*pip install 'ctsdk\[demo\]'"):
+        save_curves(tmp_path / "a.png", {"a": np.zeros(21)})
+
+
+# -- the clip ---------------------------------------------------------------------------------------------------------
+
+
+def sequence(num_frames: int = 3) -> VideoSequence:
+    def read(index: int) -> NDArray[np.uint8]:
+        return np.full((60, 80, 3), 100 + index, dtype=np.uint8)
+
+    boxes = np.tile([20.0, 20.0, 20.0, 20.0], (num_frames, 1))
+    return VideoSequence("made", boxes, np.arange(num_frames) != 1, (80, 60), read)
+
+
+def test_a_clip_has_a_panel_per_tracker_and_every_frame(tmp_path: Path) -> None:
+    made = sequence()
+    there, elsewhere = made.boxes_xywh_px, np.tile([50.0, 5.0, 10.0, 10.0], (3, 1))
+    path = save_side_by_side(tmp_path / "clip.mp4", made, {"good": there, "lost": elsewhere, "nan": there * np.nan})
+    frames = list(open_frames(path))
+    assert len(frames) == 3
+    height, width, _ = frames[0].shape
+    assert abs(width - 3 * 480 - 2 * 8) <= 1
+    assert abs(height - 360 - 34) <= 1
+    # The box of the first panel covers its target, so it is drawn in the first colour there and only there.
+    for panel, is_drawn in ((0, True), (1, False), (2, False)):
+        left = panel * 488
+        edge = frames[0][34 + 6 * 20 + 30 : 34 + 6 * 40 - 30, left + 6 * 20 - 1 : left + 6 * 20 + 2].astype(int)
+        orange = np.abs(edge.reshape(-1, 3).mean(axis=0) - [230, 159, 0]).max()
+        assert (orange < 60) == is_drawn
+
+
+def test_many_trackers_share_the_width(tmp_path: Path) -> None:
+    made = sequence(1)
+    (frame,) = open_frames(
+        save_side_by_side(tmp_path / "clip.mp4", made, dict.fromkeys("abcdefgh", made.boxes_xywh_px))
+    )
+    assert frame.shape[1] <= 1920 + 7 * 8
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (3, 5), (4, 4)])
+def test_boxes_must_fit_the_sequence(tmp_path: Path, shape: tuple[int, int]) -> None:
+    with pytest.raises(DataError, match=r"expected \(3, 4\), one box per frame of 'made'"):
+        save_side_by_side(tmp_path / "clip.mp4", sequence(), {"a": np.ones(shape)})
+    with pytest.raises(DataError, match="no boxes to draw"):
+        save_side_by_side(tmp_path / "clip.mp4", sequence(), {})
+
+
+def test_opencv_is_what_reads_the_clip(tmp_path: Path) -> None:
+    path = save_side_by_side(tmp_path / "clip.mp4", sequence(), {"a": sequence().boxes_xywh_px}, frames_per_second=20)
+    capture = cv2.VideoCapture(str(path))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(20)
+    capture.release()
