@@ -22,6 +22,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from sybil import Sybil
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
@@ -88,6 +89,8 @@ def _set_up(namespace: dict[str, Any]) -> None:
     """Give a page its folder, and remember what it may change in the process."""
     from ctsdk import plugins
 
+    # Pages make untrained networks; they are the same in every run.
+    torch.manual_seed(0)
     folder = tempfile.mkdtemp(prefix="ctsdk-docs-")
     namespace.update(__name__="__main__", install=_install)
     namespace["_before"] = (Path.cwd(), folder, list(sys.path), set(sys.modules), dict(plugins._registered))

@@ -55,8 +55,8 @@ def ostrack_file(ostrack_weights: dict[str, Tensor], tmp_path_factory: pytest.Te
         "settings": settings,
     }
     with pytest.MonkeyPatch.context() as patch:
-        for name, module in modules.items():
-            patch.setitem(sys.modules, name, module)
+        for path_of_module, stand_in in modules.items():
+            patch.setitem(sys.modules, path_of_module, stand_in)
         torch.save(checkpoint, path)
     yield path
     # A third of a gigabyte: more than pytest should keep of its last runs.

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ctsdk import CompressionConfig, ConfigError, TrainingConfig
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_defaults_are_the_papers() -> None:

@@ -20,7 +20,7 @@ def test_a_perfect_tracker_scores_twenty_of_twenty_one() -> None:
 
 def test_thresholds_are_strict_for_overlap_and_not_for_distance() -> None:
     # 20 px to the right: no overlap, a centre distance of exactly 20 px, one target size.
-    boxes = TRUTH + [20, 0, 0, 0]
+    boxes = TRUTH + np.array([20, 0, 0, 0])
     score = score_sequence("s", boxes, TRUTH)
     assert score.success[0] == 0.25  # the first frame alone, which is given
     assert (score.precision[19], score.precision[20]) == (0.25, 1.0)

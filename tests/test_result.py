@@ -33,7 +33,7 @@ def test_weights_of_another_run_are_noticed(saved: Path) -> None:
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    with pytest.raises(ctsdk.CheckpointError, match="is not the file that result.json"):
+    with pytest.raises(ctsdk.CheckpointError, match=r"is not the file that result\.json"):
         ctsdk.load_result(saved, adapter=toy_adapter())
 
 

@@ -70,7 +70,7 @@ def test_same_seed_same_bytes_and_the_callers_randomness_is_left_alone(tmp_path:
     assert not torch.equal(other.head.weight, saved.head.weight)
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     pass
 
 
@@ -78,14 +78,14 @@ def interrupted(batches: list[ctsdk.Batch], after: int) -> Iterator[ctsdk.Batch]
     for _ in range(after // len(batches)):
         yield from batches
     yield from batches[: after % len(batches)]
-    raise Interrupted
+    raise InterruptedRunError
 
 
 def test_a_resumed_run_ends_like_one_that_never_stopped(tmp_path: Path) -> None:
     config = toy_config(training={"save_every": 5, "validate_every": 5})
     run = {"batches": toy_batches(), "validation": toy_batches(1, seed=9)}
     whole = ctsdk.compress(toy_adapter(), config, **run, run_dir=tmp_path / "whole")
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         ctsdk.compress(
             toy_adapter(), config, **run | {"batches": interrupted(toy_batches(), 7)}, run_dir=tmp_path / "parts"
         )
@@ -197,10 +197,15 @@ def test_learning_rates_and_the_estimate_are_on_record(tmp_path: Path) -> None:
 
 def test_frozen_gives_everything_back_after_an_error() -> None:
     teacher = toy_adapter().teacher.train()
-    with pytest.raises(RuntimeError), frozen(teacher):
-        assert not teacher.layers[0].training
-        assert not teacher.embed.weight.requires_grad
+    seen = []
+
+    def fail() -> None:
+        seen.append((teacher.layers[0].training, teacher.embed.weight.requires_grad))
         raise RuntimeError
+
+    with pytest.raises(RuntimeError), frozen(teacher):
+        fail()
+    assert seen == [(False, False)]
     assert teacher.layers[0].training
     assert teacher.embed.weight.requires_grad
 

@@ -64,5 +64,5 @@ def test_a_wrong_path_says_what_is_there(path: str, message: str) -> None:
 
 
 def test_a_list_of_something_else_is_no_trunk() -> None:
-    with pytest.raises(AdapterContractError, match="not all nn.Module"):
+    with pytest.raises(AdapterContractError, match="not all nn"):
         Trunk("inner.blocks").blocks(Owner([1, 2]))

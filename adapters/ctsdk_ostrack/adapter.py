@@ -26,7 +26,7 @@ from ctsdk.weights import check_same_keys, read_tensors
 from ctsdk_ostrack.losses import box_losses, centre_heat_map, focal_loss
 from ctsdk_ostrack.model import Block, OSTrack, OSTrackConfig, TrunkState, decode_boxes
 from ctsdk_ostrack.variants import DEMO_WEIGHTS, VARIANTS
-from ctsdk_ostrack.weights import count_blocks, from_official_layout, to_official_layout
+from ctsdk_ostrack.weights import count_blocks, from_official_layout, is_of_student, to_official_layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,8 +70,11 @@ class OSTrackAdapter(TrackerAdapter):
             teacher = _build(family.config)
         elif weights is not None or variant in DEMO_WEIGHTS:
             path = Path(__file__).with_name(DEMO_WEIGHTS[variant]) if weights is None else Path(weights)
-            teacher = _load(family.config, read_tensors(path), source=str(path))
-            _check_depth(teacher, family.config.depth, source=str(path), variant=variant)
+            tensors = read_tensors(path)
+            teacher = _load(family.config, tensors, source=str(path))
+            # A file in CompressTracker's layout says itself that it is a student of the family's full tracker.
+            if not (is_of_student(tensors) and family.config.depth == _OFFICIAL_DEPTH):
+                _check_depth(teacher, family.config.depth, source=str(path), variant=variant)
         else:
             raise CheckpointError(
                 f"variant {variant!r} of adapter 'ostrack' ships no weights. Choose one of three: "

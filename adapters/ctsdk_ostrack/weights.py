@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["count_blocks", "from_official_layout", "to_official_layout"]
+__all__ = ["count_blocks", "from_official_layout", "is_of_student", "to_official_layout"]
 
 _OWN, _STUDENT, _TEACHER_COPY = "backbone.blocks.", "backbone.distill_blocks.", "ori_"
 # What torch's parallel wrappers put in front of every key.
@@ -33,11 +33,16 @@ def from_official_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors under this package's keys; of a training checkpoint, the student."""
     if tensors and all(key.startswith(_PARALLEL) for key in tensors):
         tensors = {key.removeprefix(_PARALLEL): value for key, value in tensors.items()}
-    if not any(key.startswith(_STUDENT) for key in tensors):
+    if not is_of_student(tensors):
         return dict(tensors)
     # In both CompressTracker layouts a plain "blocks" belongs to the frozen teacher.
     own = {k: v for k, v in tensors.items() if not k.startswith((_TEACHER_COPY, _OWN))}
     return {_renamed(key, _STUDENT, _OWN): value for key, value in own.items()}
+
+
+def is_of_student(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the tensors are in one of CompressTracker's layouts, which only its students have."""
+    return any(key.removeprefix(_PARALLEL).startswith(_STUDENT) for key in tensors)
 
 
 def to_official_layout(tensors: Mapping[str, Tensor], *, is_student: bool) -> dict[str, Tensor]:

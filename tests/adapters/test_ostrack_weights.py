@@ -118,6 +118,14 @@ def test_weights_return_as_they_left(stages: int) -> None:
         assert torch.equal(adapter.predict(back, batch).boxes, adapter.predict(student, batch).boxes)
 
 
+def test_a_students_file_does_for_the_full_variant(tmp_path: Path) -> None:
+    tiny = ctsdk.load_adapter("ostrack", variant="tiny", weights="random")
+    student = ctsdk.build_student(tiny, plan_stages(trunk_depths(tiny), 4))
+    torch.save({"net": tiny.to_official(student)}, tmp_path / "CompressTracker_ep0500.pth.tar")
+    adapter = ctsdk.load_adapter("ostrack", variant="tiny", weights=tmp_path / "CompressTracker_ep0500.pth.tar")
+    assert_same(dict(adapter.teacher.state_dict()), dict(student.state_dict()))
+
+
 def test_names_of_parallel_training_are_understood() -> None:
     adapter = narrow_adapter()
     official = adapter.to_official(adapter.teacher)
