@@ -1,10 +1,9 @@
 """Compress transformer object trackers: a student of the same class with a fraction of the blocks.
 
-import ctsdk
-
-adapter = ctsdk.load_adapter("ostrack", variant="tiny")
-result = ctsdk.compress(adapter, ctsdk.CompressionConfig(stages=4))
-result.save("runs/tiny-4")
+>>> import ctsdk
+>>> adapter = ctsdk.load_adapter("ostrack", variant="tiny")
+>>> result = ctsdk.compress(adapter, ctsdk.CompressionConfig(stages=4))
+>>> result.save("runs/tiny-4")
 """
 
 from ctsdk import testing

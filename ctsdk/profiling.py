@@ -7,6 +7,7 @@ frames are not in it.
 from __future__ import annotations
 
 import statistics
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import nn
 
@@ -65,10 +66,21 @@ def count_macs(adapter: TrackerAdapter, tracker: nn.Module) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     batch = adapter.example_batch().to(next(tracker.parameters()).device)
-    # Fused attention kernels are not counted on every version and device; the plain one is.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with _plain_kernels(), torch.no_grad(), FlopCounterMode(display=False) as counter:
         adapter.predict(tracker.eval(), batch)
     return int(counter.get_total_flops()) // 2
+
+
+@contextmanager
+def _plain_kernels() -> Iterator[None]:
+    """Run attention and encoder layers step by step: their fused kernels hide multiply-adds from the counter."""
+    is_enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(is_enabled)
 
 
 def measure_latencies_ms(

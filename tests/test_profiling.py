@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from toy import toy_adapter
+import torch
+from torch import nn
+from toy import ToyAdapter, toy_adapter
 
 import ctsdk
 from ctsdk.profiling import count_macs, measure_latencies_ms
@@ -23,3 +25,21 @@ def test_fewer_blocks_cost_less() -> None:
     student = ctsdk.build_student(adapter, {"layers": ctsdk.StagePlan.divide(6, 2)})
     assert count_macs(adapter, student) < count_macs(adapter, adapter.teacher)
     assert len(measure_latencies_ms(adapter, [adapter.teacher, student], num_rounds=3)) == 2
+
+
+def test_encoder_layers_of_torch_are_counted_in_full() -> None:
+    width, tokens = 8, 4 + 16
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Conv2d(3, width, 8, stride=8)
+            self.layers = nn.ModuleList([nn.TransformerEncoderLayer(width, 2, 16, batch_first=True)])
+
+        def forward(self, template: torch.Tensor, search: torch.Tensor) -> torch.Tensor:
+            x = torch.cat([self.embed(crop).flatten(2).mT for crop in (template, search)], dim=1)
+            return self.layers[0](x).mean(dim=1)[:, :4]
+
+    adapter = ToyAdapter(Encoder())
+    layer = tokens * width * (3 * width + width + 2 * 16) + 2 * tokens * tokens * width
+    assert count_macs(adapter, adapter.teacher) == tokens * 3 * 64 * width + layer
