@@ -17,6 +17,7 @@ from ctsdk.plugins import load_adapter
 from ctsdk.reporting import measure_trackers, print_comparison, save_curves, save_side_by_side
 from ctsdk.stages import plan_stages
 from ctsdk.student import build_student, trunk_depths
+from ctsdk.training import STATE_FILE
 from ctsdk.weights import write_json
 
 if TYPE_CHECKING:
@@ -77,7 +78,10 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, Any]:
     adapter = load_adapter("ostrack", variant="tiny")
     sequences = held_out_sequences()
 
-    result = compress(adapter, config, run_dir=out / "training", show_progress=True)
+    run_dir = out / "training"
+    # A demo starts over: the state of an earlier one in this folder is not to be resumed.
+    (run_dir / STATE_FILE).unlink(missing_ok=True)
+    result = compress(adapter, config, run_dir=run_dir, show_progress=True)
     result.save(out / "student")
     plans = plan_stages(trunk_depths(adapter), config.stages, config.initialisation)
     trackers = {

@@ -451,7 +451,10 @@ def _unknown(name: str) -> AdapterNotFoundError:
     names = sorted(_sources())
     available = f"Available: {', '.join(names) or 'none'}."
     if name in _EXTRAS:
-        return AdapterNotFoundError(f"adapter {name!r} is not installed: pip install 'ctsdk[{name}]'. {available}")
+        return AdapterNotFoundError(
+            f"adapter {name!r} is not part of this installation of ctsdk; a version that brings it installs with "
+            f"pip install --upgrade 'ctsdk[{name}]'. {available}"
+        )
     close = difflib.get_close_matches(name.lower(), sorted({*names, *_EXTRAS}), n=1)
     guess = f"Did you mean {close[0]!r}? " if close else ""
     return AdapterNotFoundError(f"no adapter is called {name!r}. {guess}{available}")

@@ -360,7 +360,7 @@ class TestUnknownName:
     ) -> None:
         install("alpha")
         monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
-        with pytest.raises(AdapterNotFoundError, match=r"pip install 'ctsdk\[seqtrack\]'"):
+        with pytest.raises(AdapterNotFoundError, match=r"pip install --upgrade 'ctsdk\[seqtrack\]'"):
             load_adapter("seqtrack")
         with pytest.raises(AdapterNotFoundError, match=r"Did you mean 'seqtrack'\? Available: none"):
             load_adapter("seqtrak")
