@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctsdk.config import CompressionConfig
+from ctsdk.data.feed import endless
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.result import CompressionResult
 from ctsdk.stages import plan_stages
 from ctsdk.student import build_student, trunk_depths
-from ctsdk.training import STATE_FILE, Trainer, endless
+from ctsdk.training import STATE_FILE, Trainer
 
 if TYPE_CHECKING:
     from ctsdk.adapter import Batch, TrackerAdapter

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ctsdk.adapter import Batch, TrackerAdapter
+    from ctsdk.config import ReplacementConfig
     from ctsdk.stages import StagePlan
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "all_student",
     "all_teacher",
     "draw_mix",
+    "make_schedule",
     "mixed",
 ]
 
@@ -137,6 +139,19 @@ class OfficialSchedule:
         if warm_up < epoch - 1:
             return 0.5 + 0.5 * (epoch - warm_up) / (self.num_epochs - warm_up - cool_down)
         return 0.5
+
+
+def make_schedule(config: ReplacementConfig) -> Schedule:
+    """Return the schedule that a configuration names."""
+    match config.schedule:
+        case "progressive":
+            return ProgressiveSchedule(config.p, config.warm_up, config.cool_down)
+        case "constant":
+            return ConstantSchedule(config.p)
+        case "linear":
+            return LinearSchedule(config.p, 1.0)
+        case "official":
+            return OfficialSchedule(config.epochs)
 
 
 def all_student(plans: Mapping[str, StagePlan]) -> dict[str, tuple[bool, ...]]:

@@ -21,33 +21,23 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ctsdk.adapter import Batch
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
-from ctsdk.errors import AdapterContractError, ConfigError, DataError, TrainingError
+from ctsdk.data.feed import gather
+from ctsdk.errors import AdapterContractError, ConfigError, TrainingError
 from ctsdk.losses import imitation_loss
 from ctsdk.metrics import MetricsLog
-from ctsdk.replacement import (
-    ConstantSchedule,
-    LinearSchedule,
-    Mix,
-    OfficialSchedule,
-    ProgressiveSchedule,
-    Schedule,
-    StageRecorder,
-    draw_mix,
-    mixed,
-)
+from ctsdk.replacement import Mix, StageRecorder, draw_mix, make_schedule, mixed
 from ctsdk.weights import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from ctsdk.adapter import TrackerAdapter
-    from ctsdk.config import CompressionConfig, ReplacementConfig, TrainingConfig
+    from ctsdk.adapter import Batch, TrackerAdapter
+    from ctsdk.config import CompressionConfig, TrainingConfig
     from ctsdk.stages import StagePlan
 
-__all__ = ["STATE_FILE", "Trainer", "endless", "frozen", "make_schedule", "pick_device", "step_losses"]
+__all__ = ["STATE_FILE", "Trainer", "frozen", "pick_device", "step_losses"]
 
 STATE_FILE = "state.pt"
 # Steps after which the duration of the whole run is estimated; the first one is slower and does not count.
@@ -117,19 +107,6 @@ def frozen(teacher: nn.Module) -> Iterator[None]:
             module.training = training
         for parameter, requires_grad in flags:
             parameter.requires_grad_(requires_grad)
-
-
-def make_schedule(config: ReplacementConfig) -> Schedule:
-    """Return the schedule that a configuration names."""
-    match config.schedule:
-        case "progressive":
-            return ProgressiveSchedule(config.p, config.warm_up, config.cool_down)
-        case "constant":
-            return ConstantSchedule(config.p)
-        case "linear":
-            return LinearSchedule(config.p, 1.0)
-        case "official":
-            return OfficialSchedule(config.epochs)
 
 
 def pick_device(name: str) -> torch.device:
@@ -208,7 +185,7 @@ class Trainer:
         with frozen(self.adapter.teacher), _own_randomness(self.device), bar, self._metrics() as metrics:
             begin, first = time.monotonic(), self.step
             while self.step < total:
-                row = self._train_step(_gather(batches, settings.batch_size))
+                row = self._train_step(gather(batches, settings.batch_size))
                 metrics.add(self.step, **row)
                 self.step += 1
                 bar.update()
@@ -369,20 +346,6 @@ def _rate_factor(settings: TrainingConfig, step: int) -> float:
             return 1.0
 
 
-def _gather(batches: Iterator[Batch], num_samples: int) -> list[Batch]:
-    """Return batches that hold at least `num_samples` samples together."""
-    parts: list[Batch] = []
-    while sum(part.size for part in parts) < num_samples:
-        batch = next(batches)
-        if not isinstance(batch, Batch):
-            raise DataError(
-                f"batches gave a {type(batch).__name__}; expected ctsdk.Batch. Wrap what your loader gives: "
-                "ctsdk.Batch(templates=..., searches=..., template_boxes=..., search_boxes=...)."
-            )
-        parts.append(batch)
-    return parts
-
-
 @contextmanager
 def _own_randomness(device: torch.device) -> Iterator[None]:
     """Give the caller's random state back afterwards."""
@@ -399,23 +362,3 @@ def _seed_step(seed: int, step: int) -> None:
 def _duration(seconds: float) -> str:
     minutes, hours = seconds / 60, seconds / 3600
     return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if hours < 2 else f"{hours:.1f} h"
-
-
-def endless(batches: Iterable[Batch], start: int) -> Iterator[Batch]:
-    """Yield from an iterable again and again, from batch `start` on.
-
-    Raises:
-        DataError: it cannot be read (again).
-    """
-    num_read = 0
-    while True:
-        begin = num_read
-        for batch in batches:
-            num_read += 1
-            if num_read > start:
-                yield batch
-        if num_read == begin:
-            raise DataError(
-                f"batches ended after {begin} batches and gave nothing when read again. Pass something that can be "
-                "iterated again and again, such as a list or a torch DataLoader, not a generator."
-            )

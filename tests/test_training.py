@@ -8,8 +8,9 @@ import torch
 from toy import ToyAdapter, toy_adapter, toy_batches, toy_config
 
 import ctsdk
+from ctsdk.data.feed import endless
 from ctsdk.metrics import METRICS_FILE
-from ctsdk.training import STATE_FILE, endless, frozen, pick_device
+from ctsdk.training import STATE_FILE, frozen, pick_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

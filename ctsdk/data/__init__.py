@@ -10,6 +10,7 @@ module, in reading order       what it holds
 :mod:`ctsdk.data.synthetic`    seeded videos with exact boxes, made from photographs
 :mod:`ctsdk.data.pairs`        template and search crops drawn from videos, and batches of them
 :mod:`ctsdk.data.sources`      training and validation batches from a configuration
+:mod:`ctsdk.data.feed`         any batches, endless and in portions of one training step
 =============================  ================================================================
 
 Importing this package imports none of them: OpenCV and scikit-image are optional and load on first use.

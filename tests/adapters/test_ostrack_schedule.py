@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from ctsdk.config import ReplacementConfig
-from ctsdk.replacement import OfficialSchedule
-from ctsdk.training import make_schedule
+from ctsdk.replacement import OfficialSchedule, make_schedule
 
 TABLES: dict[int, list[float]] = {
     int(epochs): table

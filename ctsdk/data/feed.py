@@ -1,0 +1,51 @@
+"""Batches in the portions that training takes: endless, and as many as make up one step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ctsdk.adapter import Batch
+from ctsdk.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["endless", "gather"]
+
+
+def endless(batches: Iterable[Batch], start: int) -> Iterator[Batch]:
+    """Yield from an iterable again and again, from batch `start` on.
+
+    Raises:
+        DataError: it cannot be read (again).
+    """
+    num_read = 0
+    while True:
+        begin = num_read
+        for batch in batches:
+            num_read += 1
+            if num_read > start:
+                yield batch
+        if num_read == begin:
+            raise DataError(
+                f"batches ended after {begin} batches and gave nothing when read again. Pass something that can be "
+                "iterated again and again, such as a list or a torch DataLoader, not a generator."
+            )
+
+
+def gather(batches: Iterator[Batch], num_samples: int) -> list[Batch]:
+    """Return batches that hold at least `num_samples` samples together.
+
+    Raises:
+        DataError: what comes is no :class:`ctsdk.Batch`.
+    """
+    parts: list[Batch] = []
+    while sum(part.size for part in parts) < num_samples:
+        batch = next(batches)
+        if not isinstance(batch, Batch):
+            raise DataError(
+                f"batches gave a {type(batch).__name__}; expected ctsdk.Batch. Wrap what your loader gives: "
+                "ctsdk.Batch(templates=..., searches=..., template_boxes=..., search_boxes=...)."
+            )
+        parts.append(batch)
+    return parts
