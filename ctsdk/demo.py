@@ -32,7 +32,7 @@ __all__ = ["DEMO_CONFIG", "held_out_sequences", "run_demo"]
 
 # Photographs are held out by name, videos by seed: training uses TRAINING_PHOTOGRAPHS and seeds from 1.
 _HELD_OUT_SEED = 2
-_NUM_HELD_OUT = 16
+_NUM_HELD_OUT = 40
 _NUM_LATENCY_ROUNDS = 100
 
 DEMO_CONFIG = CompressionConfig.from_mapping(
