@@ -171,7 +171,6 @@ def adapters(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> N
 @app.command
 def compress(
     config: Path | None = None,
-    /,
     *,
     out: FolderToWrite,
     options: AdapterOptions | None = None,

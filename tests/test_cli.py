@@ -213,7 +213,7 @@ def test_compress_says_what_it_made(
         f"data: {{photographs: {photographs}}}\n"
         "training: {steps: 9, learning_rate: 1e-4}\n"
     )
-    words = ["compress", str(config), "--adapter", "ostrack", "--out", str(tmp_path / "run"), *settings]
+    words = ["compress", "--config", str(config), "--adapter", "ostrack", "--out", str(tmp_path / "run"), *settings]
     assert main(words) == 0
     captured = capsys.readouterr()
     assert "student_official.pth.tar" in captured.out
