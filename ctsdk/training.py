@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from ctsdk.config import CompressionConfig, TrainingConfig
     from ctsdk.stages import StagePlan
 
-__all__ = ["STATE_FILE", "Trainer", "frozen", "pick_device", "step_losses"]
+__all__ = ["EARLIER_STATE_FILE", "STATE_FILE", "Trainer", "frozen", "pick_device", "step_losses"]
 
-STATE_FILE = "state.pt"
+STATE_FILE, EARLIER_STATE_FILE = "state.pt", "state-earlier.pt"
 # Steps after which the duration of the whole run is estimated; the first one is slower and does not count.
 _ESTIMATE_AT = 20
 
@@ -291,7 +291,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         for name, buffer in self.student.named_buffers():
             buffer.copy_(buffers[name])
-        state_path = self.save_state() if self.folder else None
+        state_path = self._save_beside_earlier() if self.folder else None
         kept = f"in {state_path}" if state_path else "in the error's attribute `student`"
         seen = ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items())
         raise TrainingError(
@@ -301,6 +301,14 @@ class Trainer:
             student=self.student,
             state_path=state_path,
         )
+
+    def _save_beside_earlier(self) -> Path:
+        """Save the state, and keep the one of the last regular save: a run may diverge long before it breaks."""
+        assert self.folder is not None
+        earlier = self.folder / STATE_FILE
+        if earlier.exists():
+            earlier.replace(self.folder / EARLIER_STATE_FILE)
+        return self.save_state()
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         precision = self.config.training.precision

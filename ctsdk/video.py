@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from ctsdk.data.crops import check_frame, import_cv2
+from ctsdk.data.images import IMAGE_SUFFIXES, read_image
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ __all__ = ["Colour", "FrameSource", "draw_box", "draw_label", "open_frames", "wr
 
 Colour: TypeAlias = tuple[int, int, int]  # RGB
 
-_IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 # For folders and cameras, and for files that announce nothing or nonsense (browser recordings say 1000).
 _DEFAULT_RATE, _HIGHEST_RATE = 30.0, 480.0
 # A file that gives fewer of its frames than this is worth a warning; many count by their duration and are a bit off.
@@ -164,14 +164,14 @@ def draw_label(
 
 def _folder(folder: Path) -> FrameSource:
     # Names that begin with a dot are not pictures but what file managers leave behind.
-    files = [path for path in folder.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES and path.name[0] != "."]
+    files = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
     if not files:
         raise DataError(
-            f"folder {folder} holds no images; expected files ending in {', '.join(sorted(_IMAGE_SUFFIXES))}. "
+            f"folder {folder} holds no images; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}. "
             "Give the folder that holds the frames themselves."
         )
     files.sort(key=_natural_order)
-    return FrameSource(str(folder), partial(_read_images, files), num_frames=len(files))
+    return FrameSource(str(folder), partial(map, read_image, files), num_frames=len(files))
 
 
 def _natural_order(path: Path) -> tuple[list[str | int], str]:
@@ -180,25 +180,8 @@ def _natural_order(path: Path) -> tuple[list[str | int], str]:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], path.name
 
 
-def _read_images(files: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
-    cv2 = import_cv2()
-    for path in files:
-        try:
-            # Through bytes, because OpenCV cannot open every path that Python can.
-            data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-        except OSError as error:
-            raise DataError(f"image {path} cannot be read: {error.strerror}. Check the file.") from error
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-        if pixels is None:
-            raise DataError(
-                f"{path} ({len(data)} bytes) cannot be decoded as an image; it is damaged, incomplete or of another "
-                "kind. Copy it again, or take it out of the folder."
-            )
-        yield _rgb(pixels)
-
-
 def _file(path: Path) -> FrameSource:
-    if path.suffix.lower() in _IMAGE_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
         raise DataError(
             f"{path} is one image; expected a video. For a sequence of images, give the folder: {path.parent}"
         )

@@ -67,7 +67,7 @@ def test_folders_without_usable_images_are_refused(tmp_path: Path) -> None:
         load_photographs(tmp_path)
     for content in (b"no image at all", b""):
         (tmp_path / "broken.png").write_bytes(content)
-        with pytest.raises(DataError, match=r"broken\.png cannot be read as an image"):
+        with pytest.raises(DataError, match=r"broken\.png \(\d+ bytes\) cannot be decoded as an image"):
             load_photographs(tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"several images named \['broken'\]"):

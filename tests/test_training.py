@@ -10,7 +10,7 @@ from toy import ToyAdapter, toy_adapter, toy_batches, toy_config
 import ctsdk
 from ctsdk.data.feed import endless
 from ctsdk.metrics import METRICS_FILE
-from ctsdk.training import STATE_FILE, frozen, pick_device
+from ctsdk.training import EARLIER_STATE_FILE, STATE_FILE, frozen, pick_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,6 +156,14 @@ def test_a_nan_loss_stops_the_run_and_keeps_the_last_good_state(tmp_path: Path) 
     assert saved["step"] == 3
     assert_same(saved["student"], state_of(expected.student))
     assert_same(state_of(caught.value.student), state_of(expected.student))
+
+
+def test_a_broken_run_keeps_the_state_of_its_last_regular_save(tmp_path: Path) -> None:
+    config = toy_config(training={"save_every": 2})
+    with pytest.raises(ctsdk.TrainingError, match="step 3"):
+        ctsdk.compress(NanAdapter(toy_adapter().teacher), config, batches=toy_batches(), run_dir=tmp_path)
+    steps = {name: torch.load(tmp_path / name, weights_only=True)["step"] for name in (EARLIER_STATE_FILE, STATE_FILE)}
+    assert steps == {EARLIER_STATE_FILE: 2, STATE_FILE: 3}
 
 
 def test_batches_that_cannot_be_read_again_and_batches_of_something_else() -> None:

@@ -4,6 +4,7 @@
 module, in reading order       what it holds
 =============================  ================================================================
 :mod:`ctsdk.data.crops`        square crops around a box, the box inside a crop, normalisation
+:mod:`ctsdk.data.images`       image files and their pixels
 :mod:`ctsdk.data.sequences`    what a video with boxes looks like to the rest of the package
 :mod:`ctsdk.data.photographs`  the images that synthetic videos are made from
 :mod:`ctsdk.data.motion`       where everything in a synthetic video is, in every frame

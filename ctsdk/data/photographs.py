@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ctsdk.data.crops import import_cv2
+from ctsdk.data.images import IMAGE_SUFFIXES, read_image
 from ctsdk.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ TRAINING_PHOTOGRAPHS: tuple[str, ...] = (
 HELD_OUT_PHOTOGRAPHS: tuple[str, ...] = ("chelsea", "coffee", "coins", "motorcycle_left")
 """The photographs of scikit-image to measure on: none shows what a training photograph shows."""
 
-_IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _LONGEST_SIDE_PX = 720
 
 
@@ -58,7 +58,7 @@ def load_photographs(folder: Path | None = None) -> dict[str, NDArray[np.uint8]]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{folder} holds several images named {twice} but for the ending; rename all but one.")
-    return {path.stem: _read_image(path) for path in files}
+    return {path.stem: _read_shrunk(path) for path in files}
 
 
 def procedural_textures(seed: int, count: int = 8, size: tuple[int, int] = (480, 360)) -> list[NDArray[np.uint8]]:
@@ -83,9 +83,9 @@ def procedural_textures(seed: int, count: int = 8, size: tuple[int, int] = (480,
 def _image_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give a folder of images, or None for those of scikit-image.")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES)
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
-        raise DataError(f"{folder} holds no image; expected files ending in {', '.join(sorted(_IMAGE_SUFFIXES))}.")
+        raise DataError(f"{folder} holds no image; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.")
     return files
 
 
@@ -109,16 +109,13 @@ def _bundled_files() -> list[Path]:
     return files
 
 
-def _read_image(path: Path) -> NDArray[np.uint8]:
-    cv2 = import_cv2()
-    # Through bytes, because OpenCV cannot open every path that Python can, and complains on stderr.
-    pixels = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", dtype=np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise DataError(f"{path} cannot be read as an image; remove it from the folder or convert it to PNG.")
+def _read_shrunk(path: Path) -> NDArray[np.uint8]:
+    pixels = read_image(path)
     shrink = _LONGEST_SIDE_PX / max(pixels.shape[:2])
-    if shrink < 1.0:
-        pixels = cv2.resize(pixels, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    if shrink >= 1.0:
+        return pixels
+    cv2 = import_cv2()
+    return np.asarray(cv2.resize(pixels, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _texture(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
