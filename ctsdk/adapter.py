@@ -268,6 +268,15 @@ class TrackerAdapter(ABC):
 
         return CropSession(self, tracker)
 
+    def for_dataset(self, name: str) -> TrackerAdapter:
+        """Return the adapter whose sessions track as officially tested on a data set; by default there is one way.
+
+        Args:
+            name: of the data set, such as ``lasot``; any name is taken.
+        """
+        del name
+        return self
+
     def to_official(self, tracker: nn.Module) -> dict[str, Tensor]:
         """Return the weights of `tracker` in the layout that the tracker's own code loads."""
         return dict(tracker.state_dict())

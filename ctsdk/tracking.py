@@ -53,14 +53,18 @@ def track(
 class CropSession:
     """Follows one target by a template from the first frame and a search crop around the last box.
 
+    Attributes:
+        templates: (T, 1, 3, Hz, Wz), normalised; None before the start. A session may replace them.
+        template_boxes: (T, 1, 4), where the target is in them, xywh in shares of the crop.
+
     Source: botaoye/OSTrack @ 33b5e12, lib/test/tracker/ostrack.py, lib/train/data/processing_utils.py.
     """
 
     def __init__(self, adapter: TrackerAdapter, tracker: nn.Module) -> None:
         self.adapter = adapter
         self.tracker = tracker.eval()
-        self._templates: Tensor | None = None
-        self._template_boxes: Tensor | None = None
+        self.templates: Tensor | None = None
+        self.template_boxes: Tensor | None = None
         self._box: BoxPx = (0.0, 0.0, 0.0, 0.0)
 
     def start(self, frame: NDArray[np.uint8], box_xywh_px: BoxPx) -> None:
@@ -75,9 +79,9 @@ class CropSession:
         self._box = (float(x), float(y), float(w), float(h))
         spec = self.adapter.spec
         label = box_in_crop(self._box, self._box, spec.template_factor, spec.template_size)
-        templates = self._crop(frame, spec.template_factor, spec.template_size)[0]
-        self._templates = templates.expand(spec.num_templates, -1, -1, -1, -1)
-        self._template_boxes = torch.as_tensor(label, dtype=torch.float32, device=templates.device).expand(
+        templates = self.crop(frame, spec.template_factor, spec.template_size)[0]
+        self.templates = templates.expand(spec.num_templates, -1, -1, -1, -1)
+        self.template_boxes = torch.as_tensor(label, dtype=torch.float32, device=templates.device).expand(
             spec.num_templates, 1, 4
         )
 
@@ -87,16 +91,25 @@ class CropSession:
         Raises:
             DataError: the frame is not an RGB image, or the session has not been started.
         """
-        if self._templates is None or self._template_boxes is None:
+        if self.templates is None or self.template_boxes is None:
             raise DataError("update() was called before start(); start the session with a frame and a box.")
         check_frame(frame)
         spec = self.adapter.spec
-        searches, resize_factor = self._crop(frame, spec.search_factor, spec.search_size)
-        batch = Batch(self._templates, searches, self._template_boxes, searches.new_zeros(len(searches), 1, 4))
+        searches, resize_factor = self.crop(frame, spec.search_factor, spec.search_size)
         with torch.inference_mode():
-            box, score = self.decode(self.adapter.predict(self.tracker, batch))
+            box, score = self.decode(self.look(searches))
         self._box = self._to_frame(box, resize_factor, frame)
         return TrackResult(self._box, score)
+
+    def look(self, searches: Tensor) -> Prediction:
+        """Return the prediction for a search crop, (1, 1, 3, H, W).
+
+        The default runs the whole tracker; one that keeps something between frames overrides this.
+        """
+        assert self.templates is not None
+        assert self.template_boxes is not None
+        batch = Batch(self.templates, searches, self.template_boxes, searches.new_zeros(len(searches), 1, 4))
+        return self.adapter.predict(self.tracker, batch)
 
     def decode(self, prediction: Prediction) -> tuple[Tensor, float]:
         """Return the box (4,), cxcywh in shares of the search crop, and a score.
@@ -105,7 +118,7 @@ class CropSession:
         """
         return prediction.boxes[0], float("nan")
 
-    def _crop(self, frame: NDArray[np.uint8], factor: float, size: int) -> tuple[Tensor, float]:
+    def crop(self, frame: NDArray[np.uint8], factor: float, size: int) -> tuple[Tensor, float]:
         """Return a normalised crop around the last box, (1, 1, 3, size, size), and its scale."""
         crop = crop_square(frame, self._box, factor, size)
         device = next(self.tracker.parameters()).device
