@@ -88,23 +88,24 @@ def _install(folder: str) -> None:
 def _set_up(namespace: dict[str, Any]) -> None:
     """Give a page its folder, and remember what it may change in the process."""
     from ctsdk import plugins
+    from ctsdk.data import formats
 
     # Pages make untrained networks; they are the same in every run.
     torch.manual_seed(0)
     folder = tempfile.mkdtemp(prefix="ctsdk-docs-")
     namespace.update(__name__="__main__", install=_install)
-    namespace["_before"] = (Path.cwd(), folder, list(sys.path), set(sys.modules), dict(plugins._registered))
+    registered = [(registry, dict(registry)) for registry in (plugins._registered, formats._registered)]
+    namespace["_before"] = (Path.cwd(), folder, list(sys.path), set(sys.modules), registered)
     os.chdir(folder)
 
 
 def _tear_down(namespace: dict[str, Any]) -> None:
-    from ctsdk import plugins
-
     home, folder, path, modules, registered = namespace["_before"]
     os.chdir(home)
     sys.path[:] = path
-    plugins._registered.clear()
-    plugins._registered.update(registered)
+    for registry, before in registered:
+        registry.clear()
+        registry.update(before)
     for name in set(sys.modules) - modules:
         if str(getattr(sys.modules[name], "__file__", None)).startswith(folder):
             del sys.modules[name]

@@ -10,6 +10,9 @@ from ctsdk import testing
 from ctsdk.adapter import Batch, Prediction, TrackerAdapter, TrackerSpec, TrackingSession, TrackResult
 from ctsdk.compression import compress
 from ctsdk.config import CompressionConfig, TrainingConfig
+from ctsdk.data.datasets import VideoDataset
+from ctsdk.data.formats import DatasetInfo, DatasetPlugin, list_datasets, open_dataset, register_dataset
+from ctsdk.data.sequences import VideoSequence
 from ctsdk.errors import (
     AdapterContractError,
     AdapterNotFoundError,
@@ -20,7 +23,7 @@ from ctsdk.errors import (
     ExportMismatchError,
     TrainingError,
 )
-from ctsdk.evaluation import evaluate
+from ctsdk.evaluation.running import evaluate
 from ctsdk.plugins import AdapterInfo, AdapterPlugin, hookimpl, list_adapters, load_adapter, register_adapter
 from ctsdk.profiling import profile
 from ctsdk.result import CompressionResult, load_result
@@ -40,6 +43,8 @@ __all__ = [
     "ConfigError",
     "CtsdkError",
     "DataError",
+    "DatasetInfo",
+    "DatasetPlugin",
     "ExportMismatchError",
     "Prediction",
     "StagePlan",
@@ -50,14 +55,19 @@ __all__ = [
     "TrainingConfig",
     "TrainingError",
     "Trunk",
+    "VideoDataset",
+    "VideoSequence",
     "build_student",
     "compress",
     "evaluate",
     "hookimpl",
     "list_adapters",
+    "list_datasets",
     "load_adapter",
     "load_result",
+    "open_dataset",
     "profile",
     "register_adapter",
+    "register_dataset",
     "testing",
 ]

@@ -25,6 +25,7 @@ __all__ = [
     "AdapterConfig",
     "CompressionConfig",
     "DataConfig",
+    "DataSource",
     "LossConfig",
     "ParameterGroup",
     "Preset",
@@ -148,19 +149,86 @@ class TrainingConfig(_Section):
         return max(1, (self.epochs or 500) * self.samples_per_epoch // self.batch_size)
 
 
-class DataConfig(_Section):
-    """Where training samples come from, if the caller brings none."""
+class DataSource(_Section):
+    """A data set; its text alone is short for one without a ratio."""
 
+    spec: str = Field(description="Format, place and options, such as `lasot:/data/lasot?split=train`.")
+    ratio: Positive | None = Field(
+        None,
+        description="Its share of the samples, in proportion to the others' ratios; None for all of them to go by "
+        "their numbers of videos.",
+    )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        return {"spec": value} if isinstance(value, str) else value
+
+
+class DataConfig(_Section):
+    """Where training samples come from, if the caller brings none, and how they are drawn and varied."""
+
+    train: tuple[DataSource, ...] = Field(
+        (),
+        description="Data sets to draw samples from, each a text such as `lasot:/data/lasot?split=train`, or a section "
+        "of `spec` and `ratio`; none for the synthetic videos of `source`.",
+    )
+    validation: tuple[DataSource, ...] = Field(
+        (), description="The same to validate on; none for synthetic videos, if the run trains on such."
+    )
     source: Literal["synthetic"] = Field(
         "synthetic", description="`synthetic`: cut-outs of photographs moving over other photographs, made by code."
     )
     photographs: Path | None = Field(
         None, description="Folder of photographs; None for those that scikit-image ships (extra `demo`)."
     )
-    num_sequences: Count = Field(2_000, description="Videos to draw samples from.")
-    seed: Annotated[int, Field(ge=0)] = Field(1, description="Seed of the videos.")
+    num_sequences: Count = Field(2_000, description="Synthetic videos to draw samples from.")
+    seed: Annotated[int, Field(ge=0)] = Field(1, description="Seed of the synthetic videos.")
+    sampling: Literal["causal", "trident", "trident_pro", "stark"] = Field(
+        "causal",
+        description="Which frames make up a sample. `causal`: searches follow the template. `trident`: template and "
+        "search anywhere, further templates close to the search; with `trident_pro` in any frame, with `stark` in any "
+        "that has a box.",
+    )
+    max_gap: int | tuple[int, ...] | None = Field(
+        None,
+        description="How far apart the frames of a sample are at most; except for `causal`, also one number for each "
+        "further template. None for what the tracker was trained with.",
+    )
+    greyscale: Share = Field(0.05, description="Probability that the crops of a sample lose their colour.")
+    joint_flip: Share = Field(0.5, description="Probability that the crops of a sample are mirrored together.")
+    brightness: Share = Field(0.2, description="Each crop is multiplied by a factor in 1 +- this.")
     flip: Share = Field(0.5, description="Probability that a crop is mirrored apart from the others of its sample.")
+    mirror_shift_px: Share = Field(
+        1.0,
+        description="How far the box lies too far left in frames mirrored together; 1 as in the official code, 0 for "
+        "exact boxes.",
+    )
+    label_shift_px: Share = Field(
+        0.5,
+        description="How far the box lies too far left and too high in a crop, in pixels of it; 0.5 as all released "
+        "trackers were trained, 0 for exact boxes.",
+    )
+    max_unreadable: Share = Field(
+        0.001,
+        description="Unreadable frames and annotations per sample above which the run ends, once there are ten; 0 to "
+        "end it at the first. Below, the sample is drawn again.",
+    )
     num_workers: Annotated[int, Field(ge=0)] = Field(0, description="Processes that make samples; 0 for this one.")
+
+    @pydantic.model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        synthetic = [name for name in ("photographs", "num_sequences", "seed") if getattr(self, name) != defaults[name]]
+        if self.train and synthetic:
+            raise ValueError(f"{', '.join(synthetic)} is for synthetic videos, but train is given; leave one out")
+        for name in ("train", "validation"):
+            if len({source.ratio is None for source in getattr(self, name)}) > 1:
+                raise ValueError(f"some data sets of {name} have a ratio and some have none; give all of them one")
+        gaps = self.max_gap if isinstance(self.max_gap, tuple) else () if self.max_gap is None else (self.max_gap,)
+        if any(gap < 1 for gap in gaps):
+            raise ValueError(f"max_gap is {self.max_gap}; expected positive numbers of frames")
+        return self
 
 
 class CompressionConfig(_Section):

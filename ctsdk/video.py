@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from ctsdk.data.crops import check_frame, import_cv2
-from ctsdk.data.images import IMAGE_SUFFIXES, read_image
+from ctsdk.data.images import IMAGE_SUFFIXES, natural_order, read_image
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -170,14 +169,8 @@ def _folder(folder: Path) -> FrameSource:
             f"folder {folder} holds no images; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}. "
             "Give the folder that holds the frames themselves."
         )
-    files.sort(key=_natural_order)
+    files.sort(key=natural_order)
     return FrameSource(str(folder), partial(map, read_image, files), num_frames=len(files))
-
-
-def _natural_order(path: Path) -> tuple[list[str | int], str]:
-    parts = re.split(r"(\d+)", path.stem.lower())
-    # Odd parts are numbers and even parts text, in every name, so the comparison never meets both.
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], path.name
 
 
 def _file(path: Path) -> FrameSource:

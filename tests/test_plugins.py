@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from distributions import fake_distributions, imported
 from torch import nn
 
 from ctsdk import plugins
@@ -52,9 +51,7 @@ Adapter.__abstractmethods__ = frozenset()
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Give a function that installs one fake distribution with one adapter; everything is gone after the test."""
-    monkeypatch.delenv("CTSDK_PLUGINS", raising=False)
     monkeypatch.setattr(plugins, "_registered", {})
-    before = set(sys.modules)
 
     def install_one(
         name: str,
@@ -69,24 +66,18 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     ) -> None:
         distribution = distribution or f"acme-{name}"
         module = f"fake_{distribution}_{name}".replace("-", "_")
-        site = tmp_path / distribution
-        info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
-        (info / "entry_points.txt").write_text(f"[ctsdk.adapters]\n{name} = {value or module}\n")
-        (site / f"{module}.py").write_text(light.format(module=module, more=light_more))
-        (site / f"{module}_model.py").write_text(model.format(name=name, more=model_more))
-        monkeypatch.syspath_prepend(site)
-        importlib.invalidate_caches()
+        distributions.install(
+            distribution,
+            {"ctsdk.adapters": {name: value or module}},
+            {
+                module: light.format(module=module, more=light_more),
+                f"{module}_model": model.format(name=name, more=model_more),
+            },
+            version,
+        )
 
-    yield install_one
-    for module in set(sys.modules) - before:
-        if module.startswith("fake_"):
-            del sys.modules[module]
-
-
-def imported() -> set[str]:
-    return {module for module in sys.modules if module.startswith("fake_")}
+    with fake_distributions(tmp_path, monkeypatch) as distributions:
+        yield install_one
 
 
 def info(name: str) -> AdapterInfo:

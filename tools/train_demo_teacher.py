@@ -20,11 +20,12 @@ import torch
 from torch import nn
 
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
-from ctsdk.data.pairs import Augmentation, PairDataset, batches
+from ctsdk.data.augmentation import Augmentation
+from ctsdk.data.pairs import PairDataset, batches
 from ctsdk.data.photographs import TRAINING_PHOTOGRAPHS, load_photographs, procedural_textures
 from ctsdk.data.synthetic import synthetic_sequences
 from ctsdk.demo import held_out_sequences
-from ctsdk.evaluation import evaluate
+from ctsdk.evaluation.running import evaluate
 from ctsdk.weights import write_safetensors
 from ctsdk_ostrack.adapter import OSTrackAdapter
 from ctsdk_ostrack.model import Attention, OSTrack

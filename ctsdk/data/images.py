@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,14 +11,21 @@ from ctsdk.data.crops import import_cv2
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pathlib import Path, PurePath
 
     from numpy.typing import NDArray
 
-__all__ = ["IMAGE_SUFFIXES", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "decode_image", "natural_order", "read_image"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """The endings of files that count as images, in lower case."""
+
+
+def natural_order(path: PurePath) -> tuple[list[str | int], str]:
+    """Return what to sort names by, so that the numbers in them count: ``2.jpg`` comes before ``10.jpg``."""
+    # Odd parts are numbers and even parts text, in every name, so the comparison never meets both.
+    parts = re.split(r"([0-9]+)", path.stem.lower())
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], path.name
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -26,16 +34,29 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: the file cannot be read or decoded, or OpenCV is not installed.
     """
-    cv2 = import_cv2()
     try:
         # Through bytes, because OpenCV cannot open every path that Python can, and complains on stderr.
-        data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise DataError(f"image {path} cannot be read: {error.strerror}. Check the file.") from error
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    return decode_image(data, str(path))
+
+
+def decode_image(data: bytes, place: str) -> NDArray[np.uint8]:
+    """Return the pixels of an encoded image, (H, W, 3) uint8 RGB; a grey image has three equal channels.
+
+    Args:
+        data: the bytes of the file.
+        place: where they are from, for messages.
+
+    Raises:
+        DataError: they cannot be decoded, or OpenCV is not installed.
+    """
+    cv2 = import_cv2()
+    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
     if pixels is None:
         raise DataError(
-            f"{path} ({len(data)} bytes) cannot be decoded as an image; it is damaged, incomplete or of another "
+            f"{place} ({len(data)} bytes) cannot be decoded as an image; it is damaged, incomplete or of another "
             "kind. Copy it again, or take it out of the folder."
         )
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ from ctsdk.data.crops import check_frame
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -23,11 +23,16 @@ class VideoSequence:
     """N frames of one target.
 
     Attributes:
-        name: what reports call it.
-        boxes_xywh_px: (N, 4) float64, (left, top, width, height) in pixels of the frame.
-        visible: (N,) bool, False where the target cannot be seen.
-        size_px: (width, height) of every frame.
+        name: what reports and result files call it.
+        boxes_xywh_px: (N, 4) float64, (left, top, width, height) in pixels of the frame, as the data set says them:
+            a row may be empty or NaN where the target is absent. (1, 4) where only the first box is public.
+        visible: (N,) or (1,) bool, one per box; False where the data set says that the target cannot be seen.
+        size_px: (width, height) of every frame; None where it is known from the frames only, and may change.
         read_frame: returns frame i as an (H, W, 3) uint8 RGB array; the same array for the same i.
+        num_frames: N; None for one frame per box.
+        labels: what else the data set says of each frame, by its own names, such as ``cover``; (N,) each.
+        attributes: what it says of the whole video, such as ``OV`` for out of view.
+        about: what it says in words, such as ``object_class``.
 
     Raises:
         DataError: there are no frames, or the shapes do not fit together.
@@ -36,8 +41,12 @@ class VideoSequence:
     name: str
     boxes_xywh_px: NDArray[np.float64]
     visible: NDArray[np.bool_]
-    size_px: tuple[int, int]
+    size_px: tuple[int, int] | None
     read_frame: Callable[[int], NDArray[np.uint8]]
+    num_frames: int | None = None
+    labels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    attributes: tuple[str, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         boxes, visible = np.asarray(self.boxes_xywh_px, dtype=np.float64), np.asarray(self.visible, dtype=np.bool_)
@@ -46,11 +55,28 @@ class VideoSequence:
                 f"video {self.name!r} has boxes of shape {boxes.shape} and visibility of shape {visible.shape}; "
                 "expected (N, 4) and (N,) with N >= 1. Give one box and one flag per frame."
             )
+        if self.num_frames is not None and len(boxes) not in (1, self.num_frames):
+            raise DataError(
+                f"video {self.name!r} has {self.num_frames} frames and {len(boxes)} boxes; expected a box for every "
+                "frame, or for the first one only."
+            )
         object.__setattr__(self, "boxes_xywh_px", boxes)
         object.__setattr__(self, "visible", visible)
 
     def __len__(self) -> int:
-        return len(self.boxes_xywh_px)
+        return len(self.boxes_xywh_px) if self.num_frames is None else self.num_frames
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether every frame has its true box; test sets behind a server tell the first one only."""
+        return len(self.boxes_xywh_px) == len(self)
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """(N,) or (1,), where there is something to train on: visible, and a finite box with an area."""
+        boxes = self.boxes_xywh_px
+        usable: NDArray[np.bool_] = self.visible & np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
+        return usable
 
     def frame(self, index: int) -> NDArray[np.uint8]:
         """Return frame `index`, an (H, W, 3) uint8 RGB array.
@@ -63,9 +89,20 @@ class VideoSequence:
         frame = self.read_frame(index)
         check_frame(frame)
         seen = (frame.shape[1], frame.shape[0])
-        if seen != tuple(self.size_px):
+        if self.size_px is not None and seen != tuple(self.size_px):
             raise DataError(
                 f"frame {index} of video {self.name!r} is {seen[0]} x {seen[1]} px; expected the video's "
                 f"{self.size_px[0]} x {self.size_px[1]}. Resize the frames, or correct size_px."
             )
         return frame
+
+    def frame_size_px(self, index: int) -> tuple[int, int]:
+        """Return (width, height) of frame `index`, which is read if the video does not tell.
+
+        Raises:
+            DataError: as :meth:`frame`.
+        """
+        if self.size_px is not None:
+            return self.size_px
+        height, width = self.frame(index).shape[:2]
+        return width, height

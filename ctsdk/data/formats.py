@@ -1,0 +1,333 @@
+"""Open a data set by one line of text, such as ``lasot:/data/lasot?split=test``, whatever format it is in.
+
+A format reaches :func:`open_dataset` in one of two ways. In one's own process, decorate the function that reads it::
+
+    @ctsdk.register_dataset("mine")
+    def open_mine(root, *, split="test"):
+        return ctsdk.VideoDataset("mine", split, names, read)
+
+As a package, declare a module under the entry-point group ``ctsdk.datasets``::
+
+    [project.entry-points."ctsdk.datasets"]
+    mine = "my_package"
+
+and let that module implement the hook :meth:`DatasetHooks.ctsdk_dataset`. Built-in formats use the same door. How
+packages are found, and what happens to broken ones, is in :mod:`ctsdk.discovery`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import unquote
+
+from ctsdk.data.datasets import VideoDataset
+from ctsdk.discovery import Kind, Source, Status, check_strings, did_you_mean, hookspec, offers, path_of, using
+from ctsdk.errors import AdapterContractError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = [
+    "API_VERSION",
+    "DatasetHooks",
+    "DatasetInfo",
+    "DatasetPlugin",
+    "DatasetSpec",
+    "list_datasets",
+    "open_dataset",
+    "parse_spec",
+    "register_dataset",
+]
+
+API_VERSION: Final = 1
+"""The version of the contract for data set formats that this ctsdk speaks."""
+
+_GRAMMAR: Final = "NAME:PATH or NAME:PATH?key=value&key=value"
+_NAME: Final = re.compile(r"[\w.-]+")
+
+_OpenFunction = TypeVar("_OpenFunction", bound="Callable[..., VideoDataset]")
+
+
+@dataclass(frozen=True)
+class DatasetPlugin:
+    """What a package tells about a data set format, before any file is read.
+
+    Attributes:
+        open: called with the folder or file of the spec, a ``Path``, and the spec's options as keywords, all of them
+            strings; returns the data set. Its keywords are the options that users may give. Where its first argument
+            has a default, the path may be left empty.
+        splits: the values of the option ``split``, for the list of formats; empty where there is only one.
+        requires: top-level modules that `open` imports and that may be absent, such as ``("h5py",)``.
+        summary: one line for the list of formats.
+        api_version: the version of the contract that the format was written for.
+
+    Raises:
+        AdapterContractError: `open` is no function of a path, or `splits` or `requires` is a bare string.
+    """
+
+    open: Callable[..., VideoDataset]
+    splits: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    summary: str = ""
+    api_version: int = 1
+
+    def __post_init__(self) -> None:
+        if not _takes_a_path(self.open):
+            raise AdapterContractError(
+                f"DatasetPlugin.open is {self.open!r:.200}; expected a function of a path and of options by keyword, "
+                "such as open(root, *, split='test'), that returns a ctsdk.VideoDataset."
+            )
+        check_strings(self, "splits", "requires")
+
+
+# What register_dataset was given in this process, by name.
+_registered: dict[str, DatasetPlugin] = {}
+
+
+class DatasetHooks:
+    """The hook that a package with data set formats implements."""
+
+    @hookspec(firstresult=True)
+    def ctsdk_dataset(self, name: str) -> DatasetPlugin:
+        """Describe the format that this package offers under the entry point `name`.
+
+        A whole ``__init__.py``::
+
+            import ctsdk
+
+            @ctsdk.hookimpl
+            def ctsdk_dataset():
+                return ctsdk.DatasetPlugin(open=_open, splits=("train", "test"), requires=("h5py",))
+
+            def _open(root, *, split="test"):
+                from my_package.reader import open_mine  # brings h5py, so not before it is asked for
+
+                return open_mine(root, split)
+
+        Keep the module light: listing the formats imports it. Leave out `name` where the package has one format.
+
+        Args:
+            name: the name of the entry point, which is what users write before the colon.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """One line of the list of data set formats.
+
+    Attributes:
+        name: what stands before the colon in a spec.
+        status: "available"; "missing dependency": a module that it needs is not installed; "broken": its package
+            cannot be imported or breaks the contract; "clash": two sources offer the name; "incompatible": written
+            for another version of the contract.
+        detail: what is wrong and what to do about it; empty where available.
+        distribution: the installed distribution that brings it; None for a function registered in this process.
+        version: of the distribution.
+        entry_point: the module, or the function, that offers it.
+        splits: the values of the option ``split``; empty where it cannot be asked or has only one.
+        summary: its own line about itself.
+    """
+
+    name: str
+    status: Status
+    detail: str = ""
+    distribution: str | None = None
+    version: str | None = None
+    entry_point: str = ""
+    splits: tuple[str, ...] = ()
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A data set in a line of text, taken apart; ``str`` puts it together again.
+
+    Attributes:
+        name: of the format.
+        path: of the folder or file, as it was written.
+        options: what the format is asked for, by name.
+    """
+
+    name: str
+    path: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        options = "&".join(f"{_escaped(key, '%&=')}={_escaped(value, '%&')}" for key, value in self.options.items())
+        return f"{self.name}:{_escaped(self.path, '?')}" + (f"?{options}" if options else "")
+
+
+def parse_spec(text: str) -> DatasetSpec:
+    """Take apart ``NAME:PATH?key=value&key=value``; the question mark and what follows may be left out.
+
+    In the path every character stands for itself, except that ``%3F`` is a question mark. In keys and values, ``%`` and
+    two hexadecimal digits are a character, as in addresses of the web: ``%26`` is ``&``.
+
+    Raises:
+        ConfigError: there is no colon or no name, or an option is not ``key=value`` or is given twice.
+    """
+    place, mark, query = text.partition("?")
+    name, colon, path = place.partition(":")
+    if not colon or not name:
+        example = f"{name}:/data/{name}" if _NAME.fullmatch(name) else "lasot:/data/lasot?split=test"
+        raise ConfigError(f"data set {text!r:.200} is not written as {_GRAMMAR}. An example: {example}")
+    options: dict[str, str] = {}
+    for option in query.split("&") if mark else ():
+        key, equals, value = (unquote(part) for part in option.partition("="))
+        if not equals or not key:
+            raise ConfigError(
+                f"data set {text!r:.200} has the option {option!r}; expected key=value, as in {_GRAMMAR}. "
+                "A question mark inside the path is written %3F."
+            )
+        if key in options:
+            raise ConfigError(f"data set {text!r:.200} has the option {key!r} twice. Remove one of them.")
+        options[key] = value
+    return DatasetSpec(name, path.replace("%3F", "?"), options)
+
+
+def open_dataset(spec: str) -> VideoDataset:
+    """Open the data set that `spec` names; its videos are read when they are asked for.
+
+    Args:
+        spec: ``NAME:PATH`` or ``NAME:PATH?key=value&key=value``, such as ``lasot:/data/lasot?split=test``. The name is
+            a format of this list: :func:`list_datasets`. The path may hold blanks and colons; ``~`` at its start is
+            the home folder, and ``%3F`` a question mark. The options are the format's own.
+
+    Raises:
+        ConfigError: the spec is written wrongly, no format has that name, two have it, its package or a dependency
+            cannot be imported, or it has no such option.
+        AdapterContractError: the format was written for another version of the contract, or breaks it.
+        DataError: the folder or a file in it is missing or wrong.
+    """
+    parsed = parse_spec(spec)
+    with using(_FORMATS, parsed.name) as (source, plugin):
+        dataset: object = plugin.open(*_arguments(parsed, plugin), **parsed.options)
+        if not isinstance(dataset, VideoDataset):
+            raise AdapterContractError(
+                f"{_FORMATS.title(source)}: open returned a {type(dataset).__name__}; expected a ctsdk.VideoDataset."
+            )
+    return dataset
+
+
+def list_datasets() -> list[DatasetInfo]:
+    """Return every data set format that this installation knows of, usable or not, sorted by name.
+
+    Two sources of one name give two items. This imports the light entry module of each package.
+    """
+    return [
+        DatasetInfo(
+            name=offer.source.name,
+            status=offer.status,
+            detail=offer.detail,
+            distribution=offer.source.distribution,
+            version=offer.source.version,
+            entry_point=offer.source.path,
+            splits=() if offer.plugin is None else tuple(offer.plugin.splits),
+            summary="" if offer.plugin is None else offer.plugin.summary,
+        )
+        for offer in offers(_FORMATS)
+    ]
+
+
+def register_dataset(name: str) -> Callable[[_OpenFunction], _OpenFunction]:
+    """Offer a function of this process to :func:`open_dataset` under `name`. Use it as a decorator.
+
+    The function gets the folder or file of the spec, a ``Path``, and the spec's options as keywords, all of them
+    strings, and returns a ``VideoDataset``. The first line of its docstring describes it in the list. Registering
+    the same function again changes nothing, also after its module was reloaded.
+
+    Args:
+        name: what users write before the colon: letters, digits, ``_``, ``.`` and ``-``.
+
+    Raises:
+        AdapterContractError: the name cannot be used, this is no function, or another function has the name.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise AdapterContractError(
+            f"register_dataset got {name!r:.200}; expected a name of letters, digits, '_', '.' and '-'. "
+            'Put @ctsdk.register_dataset("mine") above the function.'
+        )
+
+    def register(open_function: _OpenFunction) -> _OpenFunction:
+        plugin = DatasetPlugin(open_function, summary=(open_function.__doc__ or "").strip().partition("\n")[0])
+        other = _registered.get(name)
+        if other is not None and path_of(other.open) != path_of(open_function):
+            raise AdapterContractError(
+                f"data set format {name!r} is taken by {path_of(other.open)}, so {path_of(open_function)} cannot have "
+                "it. Register one of them under another name."
+            )
+        _registered[name] = plugin
+        return open_function
+
+    return register
+
+
+def _takes_a_path(function: object) -> bool:
+    try:
+        parameters = list(inspect.signature(function).parameters.values())  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # it cannot be called, or does not say how
+        return False
+    by_keyword_only = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
+    return bool(parameters) and parameters[0].kind not in by_keyword_only
+
+
+def _arguments(spec: DatasetSpec, plugin: DatasetPlugin) -> list[Path]:
+    """Return the path to open, or nothing where the spec has none and the format needs none.
+
+    Raises:
+        ConfigError: the path or an option is missing, or there is no such option.
+    """
+    first, *others = inspect.signature(plugin.open).parameters.values()
+    by_keyword = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    known = {parameter.name: parameter for parameter in others if parameter.kind in by_keyword}
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in others)
+    its_own = f"Its options: {', '.join(known)}." if known else "It has no options."
+    for key in spec.options:
+        if key == first.name or not (takes_any or key in known):
+            raise ConfigError(f"data set {str(spec)!r} has no option {key!r}. {did_you_mean(key, known)}{its_own}")
+    needed = [name for name, parameter in known.items() if parameter.default is inspect.Parameter.empty]
+    for key in needed:
+        if key not in spec.options:
+            raise ConfigError(
+                f"data set {str(spec)!r} needs the option {key!r}: {spec.name}:PATH?{key}=VALUE. {its_own}"
+            )
+    if not spec.path and first.default is not inspect.Parameter.empty:
+        return []
+    return [_path(spec)]
+
+
+def _escaped(text: str, characters: str) -> str:
+    return "".join(f"%{ord(character):02X}" if character in characters else character for character in text)
+
+
+def _path(spec: DatasetSpec) -> Path:
+    if not spec.path:
+        raise ConfigError(
+            f"data set {str(spec)!r} names no path; expected {_GRAMMAR}, such as {spec.name}:/data/{spec.name}"
+        )
+    try:
+        return Path(spec.path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"data set {str(spec)!r}: {error}. Write the whole path instead of '~'.") from error
+
+
+def _registered_sources() -> list[Source[DatasetPlugin]]:
+    return [Source(name, path_of(plugin.open), plugin=plugin, noun="function") for name, plugin in _registered.items()]
+
+
+_FORMATS: Final = Kind(
+    noun="data set format",
+    group="ctsdk.datasets",
+    hooks=DatasetHooks,
+    hook="ctsdk_dataset",
+    plugin=DatasetPlugin,
+    api_version=API_VERSION,
+    not_found=ConfigError,
+    registered=_registered_sources,
+    extra="all",
+)

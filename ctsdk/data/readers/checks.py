@@ -1,0 +1,123 @@
+"""What several readers check: options, what is there, boxes, and that boxes and frames agree."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ctsdk.data.images import IMAGE_SUFFIXES
+from ctsdk.data.readers.files import ImageFiles, find_present
+from ctsdk.data.readers.text import read_boxes
+from ctsdk.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from ctsdk.data.readers.files import Files
+
+__all__ = ["are_present", "check_option", "check_row_count", "list_images", "open_frames", "read_finite_boxes"]
+
+
+def check_option(dataset: str, option: str, value: str, allowed: Sequence[str]) -> None:
+    """Refuse an unknown value of an option of an opener.
+
+    Raises:
+        ConfigError: `value` is not among those that are allowed.
+    """
+    if value not in allowed:
+        raise ConfigError(f"data set {dataset}: {option} is {value!r}; expected {' or '.join(map(repr, allowed))}.")
+
+
+def are_present(dataset: str, files: Files, folders: Sequence[str], present: str) -> list[bool]:
+    """Return which videos of a list to take, by the option ``present`` of an opener.
+
+    Args:
+        dataset: its name, for messages.
+        files: where the videos are.
+        folders: of the videos.
+        present: ``all`` takes every one; ``only`` takes those whose folder is there.
+
+    Raises:
+        ConfigError: `present` is neither.
+        DataError: none of the folders is there.
+    """
+    check_option(dataset, "present", present, ("all", "only"))
+    if present == "all":
+        return [True] * len(folders)
+    found = find_present(files, folders)
+    if not found:
+        raise DataError(
+            f"{files.place('')} holds no video of {dataset}; expected folders such as {folders[0]!r}. Check the path."
+        )
+    return [folder in found for folder in folders]
+
+
+def read_finite_boxes(files: Files, path: str) -> NDArray[np.float64]:
+    """Return (N, 4) numbers of a data set that never writes NaN, as :func:`~ctsdk.data.readers.text.read_boxes`.
+
+    Raises:
+        DataError: the file is missing or empty, or a line holds anything but four finite numbers.
+    """
+    boxes = read_boxes(files, path)
+    if np.isnan(boxes).any():
+        row = int(np.isnan(boxes).any(axis=1).argmax())
+        raise DataError(
+            f"{files.place(path)}, line {row + 1}: {boxes[row].tolist()}; expected four finite numbers, as this "
+            "data set gives a box in every frame. Copy the file again."
+        )
+    return boxes
+
+
+def check_row_count(files: Files, path: str, num_rows: int, frames: Sequence[str]) -> None:
+    """Refuse an annotation that has not one row per frame.
+
+    Args:
+        files: where the annotation is.
+        path: of the annotation.
+        num_rows: how many rows it has.
+        frames: paths of the frames.
+
+    Raises:
+        DataError: the numbers differ.
+    """
+    if num_rows != len(frames):
+        raise DataError(
+            f"{files.place(path)} has {num_rows} rows; expected {len(frames)}, one for each frame from {frames[0]} to "
+            f"{frames[-1]}. Copy the annotations again, all of one release."
+        )
+
+
+def list_images(files: Files, folder: str) -> list[str]:
+    """Return the paths of the images in `folder`, sorted as text; files of other kinds are left out.
+
+    Raises:
+        DataError: there is no such folder, or there are no images in it.
+    """
+    # Names with a dot in front are what macOS leaves on foreign disks.
+    names = [
+        name
+        for name in files.names(folder)
+        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
+    ]
+    if not names:
+        raise DataError(f"{files.place(folder)} holds no images; expected the frames of a video. Copy it again.")
+    return [f"{folder}/{name}" for name in names]
+
+
+def open_frames(files: Files, frames: Sequence[str]) -> ImageFiles:
+    """Return the frames of a video, of which the first and the last are looked for at once.
+
+    Raises:
+        DataError: one of these two is missing.
+    """
+    for path in (frames[0], frames[-1]):
+        if not files.exists(path):
+            raise DataError(
+                f"the frame {files.place(path)} is missing; expected {len(frames)} frames from {frames[0]} to "
+                f"{frames[-1]}. Check that the data set is complete."
+            )
+    return ImageFiles(files, frames)

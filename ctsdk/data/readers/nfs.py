@@ -1,0 +1,184 @@
+"""NFS, Need for Speed, at 30 frames a second: 100 videos, in either of two layouts.
+
+The one that the OSTrack family expects was packed by the authors of pytracking::
+
+    sequences/<video>/00001.jpg    the frames
+    anno/nfs_<video>.txt           a row per frame: x, y, w, h, separated by tabs
+
+The official one, of which the folders called 30 are read::
+
+    <video>/30/<video>/00001.jpg   the frames
+    <video>/30/<video>.txt         a row per frame: id x1 y1 x2 y2 frame lost occluded generated "label"
+
+There the size of a box is x2 - x1 and y2 - y1, and rows may stand for 240 frames a second, of which every eighth is
+taken.
+
+The boxes of the two are not the same: those of the first layout come from result files and, in some videos, do not keep
+step with the frames.
+
+Rows and frames may differ by one in either layout; what goes beyond the shorter of them is left out, as in the GOT-10k
+toolkit. Neither that toolkit nor the family looks at the flags ``lost``, ``occluded`` and ``generated`` of the official
+layout: they are labels here, and every frame counts as visible.
+
+Videos are called as the result files of the OSTrack family are, ``nfs_Gymnastics`` for the video ``Gymnastics``. Their
+one attribute, OCC, says that the target is occluded somewhere.
+
+Source: botaoye/OSTrack @ 33b5e12, lib/test/evaluation/nfsdataset.py (names, order, frames, classes, occlusion);
+got-10k/toolkit @ 956e728, got10k/datasets/nfs.py (the official layout).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import compress
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+
+from ctsdk.data.datasets import VideoDataset
+from ctsdk.data.readers.checks import are_present, list_images, open_frames, read_finite_boxes
+from ctsdk.data.readers.files import NumberedPaths, open_files
+from ctsdk.data.readers.tables import read_table
+from ctsdk.data.readers.text import read_lines
+from ctsdk.data.sequences import VideoSequence
+from ctsdk.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ctsdk.data.readers.files import Files
+
+__all__ = ["open_nfs"]
+
+_STEP: Final = 8  # 240 frames a second against 30
+_FLAGS: Final = ("lost", "occluded", "generated")
+
+_Annotation: TypeAlias = "tuple[NDArray[np.float64], Mapping[str, NDArray[np.int64]]]"
+
+
+def open_nfs(root: Path, *, present: str = "all") -> VideoDataset:
+    """Return the videos of NFS, in the order of the family's table; which layout `root` has is found out.
+
+    Args:
+        root: the folder that holds ``anno`` and ``sequences``, or ``airboard_1`` and so on.
+        present: ``all`` expects every video of the list; ``only`` leaves out those whose folder is not there.
+
+    Raises:
+        ConfigError: `present` has an unknown value.
+        DataError: `root` has neither layout.
+    """
+    files, videos = open_files(root), _read_videos()
+    is_packed = files.exists("anno") and files.exists("sequences")
+    if not is_packed and not any(files.exists(f"{video.name}/30") for video in videos):
+        raise DataError(
+            f"{root} has neither layout of NFS; expected anno/ and sequences/, or folders such as "
+            f"{videos[0].name}/30. Give the folder that holds these."
+        )
+    folders = [f"sequences/{video.name}" if is_packed else video.name for video in videos]
+    videos = tuple(compress(videos, are_present("nfs", files, folders, present)))
+    read = _Packed(files, videos) if is_packed else _Official(files, videos)
+    return VideoDataset("nfs", "", tuple(f"nfs_{video.name}" for video in videos), read)
+
+
+@dataclass(frozen=True)
+class _Video:
+    """A row of the table; `num_frames` is of the first layout."""
+
+    name: str
+    num_frames: int
+    object_class: str
+    attributes: tuple[str, ...]
+
+
+def _read_videos() -> tuple[_Video, ...]:
+    rows = [line.split("\t") for line in read_table("nfs.txt")]
+    return tuple(
+        _Video(name, int(num_frames), object_class, tuple(attributes))
+        for name, num_frames, object_class, *attributes in rows
+    )
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """Reads a video of the layout of pytracking when it is asked for."""
+
+    files: Files
+    videos: tuple[_Video, ...]
+
+    def __call__(self, index: int) -> VideoSequence:
+        video = self.videos[index]
+        truth = f"anno/nfs_{video.name}.txt"
+        frames = NumberedPaths(f"sequences/{video.name}", 1, video.num_frames, 5)
+        boxes = read_finite_boxes(self.files, truth)
+        if abs(len(boxes) - len(frames)) > 1:
+            raise DataError(
+                f"{self.files.place(truth)} has {len(boxes)} rows for {len(frames)} frames; expected one a frame, or "
+                "one more or less. Copy the annotations again, all of one release."
+            )
+        return _sequence(self.files, video, frames, (boxes, {}))
+
+
+@dataclass(frozen=True)
+class _Official:
+    """Reads a video of the official layout when it is asked for."""
+
+    files: Files
+    videos: tuple[_Video, ...]
+
+    def __call__(self, index: int) -> VideoSequence:
+        video = self.videos[index]
+        folder, truth = f"{video.name}/30/{video.name}", f"{video.name}/30/{video.name}.txt"
+        images = list_images(self.files, folder)
+        rows = _read_rows(self.files, truth)
+        if abs(len(rows) / len(images) - _STEP) < 1 and abs(len(rows) - len(images)) > 1:
+            rows = rows[::_STEP]
+        if abs(len(rows) - len(images)) > 1:
+            raise DataError(
+                f"{self.files.place(truth)} has {len(rows)} rows for the {len(images)} images of "
+                f"{self.files.place(folder)}; expected as many or {_STEP} times as many, or one more or less. Check "
+                "that both are complete."
+            )
+        boxes = np.concatenate([rows[:, 1:3], rows[:, 3:5] - rows[:, 1:3]], axis=1)
+        labels = {name: rows[:, 6 + number].astype(np.int64) for number, name in enumerate(_FLAGS)}
+        return _sequence(self.files, video, images, (boxes, labels))
+
+
+def _sequence(files: Files, video: _Video, frames: Sequence[str], annotation: _Annotation) -> VideoSequence:
+    boxes, labels = annotation
+    num_frames = min(len(boxes), len(frames))
+    return VideoSequence(
+        name=f"nfs_{video.name}",
+        boxes_xywh_px=boxes[:num_frames],
+        visible=np.ones(num_frames, dtype=np.bool_),
+        size_px=None,
+        read_frame=open_frames(files, frames[:num_frames]),
+        labels={name: values[:num_frames] for name, values in labels.items()},
+        attributes=video.attributes,
+        about={"object_class": video.object_class},
+    )
+
+
+def _read_rows(files: Files, path: str) -> NDArray[np.float64]:
+    """Return (N, 9), the numbers before the label of each line.
+
+    Raises:
+        DataError: the file is missing or empty, or a line does not begin with nine finite numbers.
+    """
+    rows = []
+    for number, line in enumerate(read_lines(files, path), start=1):
+        try:
+            row = [float(word) for word in line.split(maxsplit=9)[:9]]
+        except ValueError:
+            row = []
+        if len(row) != 9 or not np.isfinite(row).all():
+            raise DataError(
+                f"{files.place(path)}, line {number}: {line!r:.200}; expected id x1 y1 x2 y2 frame lost occluded "
+                'generated "label", separated by blanks. Correct the line, or copy the file again.'
+            )
+        rows.append(row)
+    if not rows:
+        raise DataError(f"{files.place(path)} is empty; expected a row per frame. Copy it again.")
+    return np.array(rows, dtype=np.float64)

@@ -1,0 +1,143 @@
+"""Numbers in annotation files. A message names the file and the line.
+
+Tools wrote these files on many machines: lines may end in CRLF, the last one without an end, and a byte order mark may
+come first. What a file says is taken as it is; what it does not say is an error, never a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ctsdk.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from ctsdk.data.readers.files import Files
+
+__all__ = ["read_boxes", "read_flags", "read_lines", "read_rows", "read_text"]
+
+_SEPARATORS = re.compile(r"\s*,\s*|\s+")
+
+
+def read_text(files: Files, path: str) -> str:
+    """Return a text file; its lines end in a newline, whatever they end in on disk.
+
+    Raises:
+        DataError: the file is missing, or no UTF-8 text.
+    """
+    try:
+        text = files.read(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{files.place(path)} is no UTF-8 text: {error}. Copy it again.") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(files: Files, path: str) -> list[str]:
+    """Return the lines of a text file, without their ends and without empty ones at the end of the file.
+
+    Raises:
+        DataError: the file is missing, or no UTF-8 text.
+    """
+    text = read_text(files, path).rstrip()
+    return text.split("\n") if text else []
+
+
+def read_rows(files: Files, path: str, widths: Sequence[int]) -> list[list[float]]:
+    """Return the numbers of each line; they are separated by a comma, a tab or blanks, and NaN is a number.
+
+    Args:
+        files: where the file is.
+        path: of the file.
+        widths: how many numbers a line may have.
+
+    Raises:
+        DataError: the file is missing or empty, or a line holds something else.
+    """
+    return _rows(read_lines(files, path), files.place(path), widths)
+
+
+def read_boxes(files: Files, path: str) -> NDArray[np.float64]:
+    """Return (N, 4) numbers, one line of four each.
+
+    Raises:
+        DataError: as :func:`read_rows`; an infinite number is none.
+    """
+    lines = read_lines(files, path)
+    boxes = _parse_fast(lines)
+    if boxes is None:
+        boxes = np.array(_rows(lines, files.place(path), [4]), dtype=np.float64)
+    if np.isinf(boxes).any():
+        line = int(np.isinf(boxes).any(axis=1).argmax())
+        raise DataError(
+            f"{files.place(path)}, line {line + 1}: {lines[line]!r:.200}; expected finite numbers. Copy the file again."
+        )
+    return boxes
+
+
+def read_flags(files: Files, path: str, num_frames: int, largest: int = 1) -> NDArray[np.int64]:
+    """Return (N,) whole numbers, one per line or all in one line, separated by commas, tabs or blanks.
+
+    Raises:
+        DataError: the file is missing, their number is not `num_frames`, or one is not in 0..`largest`.
+    """
+    lines = read_lines(files, path)
+    words = _words_of(lines[0]) if len(lines) == 1 else [line.strip() for line in lines]
+    allowed = {str(flag): flag for flag in range(largest + 1)}
+    try:
+        flags = [allowed[word] for word in words]
+    except KeyError as error:
+        row = next(row for row, word in enumerate(words) if word not in allowed)
+        where = f"line 1, number {row + 1}" if len(lines) == 1 else f"line {row + 1}"
+        raise DataError(
+            f"{files.place(path)}, {where}: {words[row]!r:.50}; expected a whole number from 0 to {largest}. "
+            "Copy the file again."
+        ) from error
+    if len(flags) != num_frames:
+        raise DataError(
+            f"{files.place(path)} has {len(flags)} flags for {num_frames} boxes; expected one a box. "
+            "Copy the annotation files again, all of one release."
+        )
+    return np.array(flags, dtype=np.int64)
+
+
+def _words_of(line: str) -> list[str]:
+    words = line.rstrip(",").split(",") if "," in line else line.split()
+    return [word.strip() for word in words]
+
+
+def _parse_fast(lines: Sequence[str]) -> NDArray[np.float64] | None:
+    """Return (N, 4) numbers, or None for lines that have to be looked at one by one."""
+    if not lines:
+        return None
+    try:
+        rows = np.loadtxt(lines, delimiter="," if "," in lines[0] else None, comments=None, ndmin=2)
+    except ValueError:
+        return None
+    # NumPy leaves out empty lines, which are wrong inside a file.
+    return rows if rows.shape == (len(lines), 4) else None
+
+
+def _rows(lines: Sequence[str], place: str, widths: Sequence[int]) -> list[list[float]]:
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            # Python reads 1_0 as a number; no tool writes one so.
+            row = [float(word) for word in _SEPARATORS.split(line.strip())] if "_" not in line else []
+        except ValueError:
+            row = []
+        if len(row) not in widths:
+            expected = " or ".join(map(str, widths))
+            raise DataError(
+                f"{place}, line {number}: {line!r:.200}; expected {expected} numbers separated by commas, tabs or "
+                "blanks. Correct the line, or copy the file again."
+            )
+        rows.append(row)
+    if not rows:
+        raise DataError(f"{place} is empty; expected numbers in its lines. Copy it again.")
+    return rows

@@ -1,0 +1,56 @@
+"""Fake installed distributions: metadata and modules on disk, on the path until the test ends."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import pytest
+
+
+class Distributions:
+    """Installs distributions whose modules are called ``fake_...``."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder, self._monkeypatch = folder, monkeypatch
+
+    def install(
+        self,
+        distribution: str,
+        entry_points: Mapping[str, Mapping[str, str]],
+        modules: Mapping[str, str],
+        version: str = "1.2",
+    ) -> None:
+        """Install one: `entry_points` by group and name, and the text of each module."""
+        site = self._folder / distribution
+        info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        lines = []
+        for group, entries in entry_points.items():
+            lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
+        (info / "entry_points.txt").write_text("\n".join(lines))
+        for module, text in modules.items():
+            (site / f"{module}.py").write_text(text)
+        self._monkeypatch.syspath_prepend(site)
+        importlib.invalidate_caches()
+
+
+@contextmanager
+def fake_distributions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distributions]:
+    """Give the installer; afterwards forget what was imported."""
+    monkeypatch.delenv("CTSDK_PLUGINS", raising=False)
+    yield Distributions(folder, monkeypatch)
+    for module in imported():
+        del sys.modules[module]
+
+
+def imported() -> set[str]:
+    """Return which of the fake modules are imported."""
+    return {module for module in sys.modules if module.startswith("fake_")}
