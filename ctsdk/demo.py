@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
-
-from tqdm.auto import tqdm
 
 from ctsdk.compression import compress
 from ctsdk.config import CompressionConfig
 from ctsdk.data.photographs import HELD_OUT_PHOTOGRAPHS, load_photographs
 from ctsdk.data.synthetic import synthetic_sequences
-from ctsdk.evaluation import Evaluation, evaluate
+from ctsdk.evaluation.plots import save_plot
+from ctsdk.evaluation.running import evaluate
 from ctsdk.plugins import load_adapter
-from ctsdk.reporting import measure_trackers, print_comparison, save_curves, save_side_by_side
+from ctsdk.reporting import measure_trackers, print_comparison, save_side_by_side
 from ctsdk.stages import plan_stages
 from ctsdk.student import build_student, trunk_depths
 from ctsdk.training import STATE_FILE
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ctsdk.adapter import TrackerAdapter
     from ctsdk.data.sequences import VideoSequence
+    from ctsdk.evaluation.scores import Evaluation
 
 __all__ = ["DEMO_CONFIG", "held_out_sequences", "run_demo"]
 
@@ -34,6 +35,8 @@ __all__ = ["DEMO_CONFIG", "held_out_sequences", "run_demo"]
 _HELD_OUT_SEED = 2
 _NUM_HELD_OUT = 40
 _NUM_LATENCY_ROUNDS = 100
+
+_logger = logging.getLogger(__name__)
 
 DEMO_CONFIG = CompressionConfig.from_mapping(
     {
@@ -105,14 +108,18 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, Any]:
 
 
 def _track_all(name: str, adapter: TrackerAdapter, tracker: nn.Module, sequences: list[VideoSequence]) -> Evaluation:
-    # tqdm's iterator advances when the next sequence is asked for, which is when one is done.
-    return evaluate(adapter, tracker, tqdm(sequences, desc=f"tracking, {name}", unit="video"))
+    _logger.info("tracking %d held-out videos with the %s", len(sequences), _words(name))
+    return evaluate(adapter, tracker, sequences, show_progress=True)
 
 
 def _write(out: Path, summary: dict[str, Any], scores: dict[str, Evaluation], sequences: list[VideoSequence]) -> None:
     write_json(out / "summary.json", summary)
-    labelled = {name.replace("_", " "): score for name, score in scores.items()}
-    save_curves(out / "curves.png", {label: score.success for label, score in labelled.items()})
+    labelled = {_words(name): score for name, score in scores.items()}
+    save_plot(out / "curves.png", labelled, title="Success on held-out videos")
     boxes = {label: score.sequences[0].boxes_xywh_px for label, score in labelled.items()}
     save_side_by_side(out / "side_by_side.mp4", sequences[0], boxes)
     print_comparison(summary)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

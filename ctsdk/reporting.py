@@ -1,37 +1,38 @@
-"""What was measured, for people: a table, the success curves, a clip with the trackers side by side."""
+"""What was measured of trackers of one family, for people: a table of costs and accuracy, a clip side by side.
+
+Figures and curves of evaluations alone are in :mod:`ctsdk.evaluation.tables` and :mod:`ctsdk.evaluation.plots`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ctsdk.boxes import iou, xywh_to_xyxy
 from ctsdk.data.crops import import_cv2
-from ctsdk.errors import ConfigError, DataError
+from ctsdk.errors import DataError
+from ctsdk.evaluation.comparing import check_comparable
+from ctsdk.evaluation.plots import TRACKER_COLOURS
+from ctsdk.evaluation.tables import Table
 from ctsdk.profiling import count_macs, measure_latencies_ms
 from ctsdk.video import draw_box, draw_label, write_video
-from ctsdk.weights import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from typing import Any
 
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
     from torch import nn
 
     from ctsdk.adapter import TrackerAdapter
     from ctsdk.data.sequences import VideoSequence
-    from ctsdk.evaluation import Evaluation
+    from ctsdk.evaluation.scores import Evaluation
     from ctsdk.video import Colour
 
 __all__ = [
@@ -40,17 +41,10 @@ __all__ = [
     "comparison_table",
     "measure_trackers",
     "print_comparison",
-    "save_curves",
     "save_side_by_side",
 ]
 
-# Source: Okabe and Ito, Color Universal Design; these can be told apart with any kind of colour vision.
-TRACKER_COLOURS: tuple[Colour, ...] = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (213, 94, 0))
-"""RGB of the first, second, ... tracker of a figure or clip."""
-
 _TRUTH_COLOUR: Colour = (255, 255, 255)
-_BLANK = "-"
-_FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 _PANEL_WIDTH_PX, _CLIP_WIDTH_PX, _GAP_PX = 480, 1920, 8
 _HEADER_PX, _HEADER_SCALE = 34, 0.55
 
@@ -66,6 +60,7 @@ class TrackerFigures:
         num_blocks: blocks of all its trunks together.
         auc: area under the success curve, in [0, 1].
         precision: share of frames whose centre is off by at most 20 px, in [0, 1].
+        protocol: by whose rules the last two were found.
     """
 
     params: int
@@ -74,6 +69,7 @@ class TrackerFigures:
     num_blocks: int | None = None
     auc: float | None = None
     precision: float | None = None
+    protocol: str | None = None
 
 
 def measure_trackers(
@@ -90,11 +86,17 @@ def measure_trackers(
         trackers: by label, all on one device; put into eval mode.
         evaluations: by label, if they were made; their figures are taken over.
         num_rounds: timed passes of each.
+
+    Raises:
+        ConfigError: the evaluations were not made alike, or by a protocol that has no ``AUC`` and ``P``.
     """
+    evaluations = evaluations or {}
+    if evaluations:
+        check_comparable(evaluations)
     latencies_ms = measure_latencies_ms(adapter, list(trackers.values()), num_rounds=num_rounds)
     figures = {}
     for (label, tracker), latency_ms in zip(trackers.items(), latencies_ms, strict=True):
-        evaluation = (evaluations or {}).get(label)
+        evaluation = evaluations.get(label)
         figures[label] = TrackerFigures(
             params=sum(parameter.numel() for parameter in tracker.parameters()),
             macs=count_macs(adapter, tracker),
@@ -102,11 +104,12 @@ def measure_trackers(
             num_blocks=sum(len(trunk.blocks(tracker)) for trunk in adapter.trunks().values()),
             auc=None if evaluation is None else evaluation.auc,
             precision=None if evaluation is None else evaluation.precision,
+            protocol=None if evaluation is None else evaluation.protocol.label,
         )
     return figures
 
 
-def comparison_table(trackers: Mapping[str, TrackerFigures], *, title: str | None = None) -> Table:
+def comparison_table(trackers: Mapping[str, TrackerFigures], *, title: str = "") -> Table:
     """Return a table with one column per tracker and a row for whatever was measured of any of them.
 
     Args:
@@ -114,25 +117,20 @@ def comparison_table(trackers: Mapping[str, TrackerFigures], *, title: str | Non
         title: above the table.
     """
     teacher, *students = trackers.values()
-    table = Table(title=title and Text(title, "bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for label in trackers:
-        # Text, not markup: a label may hold brackets.
-        table.add_column(Text(label), justify="right")
-    rows: dict[str, list[str]] = {
-        "success AUC": [_share(tracker.auc) for tracker in trackers.values()],
-        "precision at 20 px": [_share(tracker.precision) for tracker in trackers.values()],
-        "AUC kept": [_BLANK, *(_ratio(student.auc, teacher.auc, "{:.1%}") for student in students)],
+    protocols = dict.fromkeys(tracker.protocol for tracker in trackers.values() if tracker.protocol)
+    rules = f" ({', '.join(protocols)})" if protocols else ""
+    rows: dict[str, list[str | None]] = {
+        f"success AUC{rules}": [_share(tracker.auc) for tracker in trackers.values()],
+        f"precision at 20 px{rules}": [_share(tracker.precision) for tracker in trackers.values()],
+        "AUC kept": [None, *(_ratio(student.auc, teacher.auc, "{:.1%}") for student in students)],
         "blocks": [_scaled(tracker.num_blocks) for tracker in trackers.values()],
         "parameters": [_scaled(tracker.params) for tracker in trackers.values()],
         "multiply-adds": [_scaled(tracker.macs) for tracker in trackers.values()],
         "latency": [f"{tracker.latency_ms:.2f} ms" for tracker in trackers.values()],
-        "speed-up": [_BLANK, *(_ratio(teacher.latency_ms, student.latency_ms, "{:.2f}x") for student in students)],
+        "speed-up": [None, *(_ratio(teacher.latency_ms, student.latency_ms, "{:.2f}x") for student in students)],
     }
-    for name, cells in rows.items():
-        if any(cell != _BLANK for cell in cells):
-            table.add_row(name, *cells)
-    return table
+    shown = tuple((name, *cells) for name, cells in rows.items() if any(cell is not None for cell in cells))
+    return Table(("", *trackers), shown, title)
 
 
 def print_comparison(summary: Mapping[str, Any]) -> None:
@@ -148,45 +146,6 @@ def print_comparison(summary: Mapping[str, Any]) -> None:
         if isinstance(figures, Mapping)
     }
     Console().print(comparison_table(trackers))
-
-
-def save_curves(path: str | Path, curves: Mapping[str, NDArray[np.float64]], *, title: str = "Success") -> Path:
-    """Draw success plots into one figure, written whole or not at all.
-
-    Args:
-        path: ends in ``.png``, ``.svg`` or ``.pdf``.
-        curves: by label, (21,): the share of frames whose overlap exceeds 0, 0.05, ..., 1.
-        title: above the plot.
-
-    Returns:
-        the path.
-
-    Raises:
-        ConfigError: matplotlib is not installed, or the figure's format is unknown.
-        DataError: there is no curve, or one has another shape.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in _FIGURE_SUFFIXES:
-        raise ConfigError(f"{path} ends in {path.suffix!r}; expected one of {', '.join(_FIGURE_SUFFIXES)}.")
-    wrong = {label: np.shape(curve) for label, curve in curves.items() if np.shape(curve) != (21,)}
-    if wrong or not curves:
-        raise DataError(
-            f"curves have shapes {wrong or 'of no tracker'}; expected (21,) each, as in Evaluation.success."
-        )
-    figure = _new_figure(5.6, 4.4)
-    axes = figure.add_subplot()
-    thresholds = np.linspace(0.0, 1.0, 21)
-    for (label, curve), colour in zip(curves.items(), _colours(len(curves)), strict=True):
-        shares = np.array(colour) / 255
-        axes.plot(thresholds, curve, color=shares, linewidth=2.2, label=f"{label}  (AUC {np.mean(curve):.3f})")
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="overlap threshold (IoU)", ylabel="share of frames above it")
-    axes.set_title(title, loc="left", fontweight="bold")
-    axes.grid(color="0.9")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="best")
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=160)
-    return path
 
 
 def save_side_by_side(
@@ -221,35 +180,20 @@ def save_side_by_side(
     return write_video(path, _side_by_side(sequence, boxes_xywh_px), frames_per_second=frames_per_second)
 
 
-def _share(value: float | None) -> str:
-    return _BLANK if value is None else f"{value:.3f}"
+def _share(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"
 
 
-def _ratio(value: float | None, base: float | None, form: str) -> str:
-    return form.format(value / base) if value is not None and base else _BLANK
+def _ratio(value: float | None, base: float | None, form: str) -> str | None:
+    return form.format(value / base) if value is not None and base else None
 
 
-def _scaled(count: int | None) -> str:
+def _scaled(count: int | None) -> str | None:
     """Return a count with at most two decimals and K, M, G or T."""
     if count is None:
-        return _BLANK
+        return None
     power = min((len(str(count)) - 1) // 3, 4)
     return f"{count / 1000**power:.2f} {' KMGT'[power]}" if power else str(count)
-
-
-def _new_figure(width_inch: float, height_inch: float) -> Figure:
-    """Return a figure that draws into memory; pyplot and its global state stay out of it."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure as NewFigure
-    except ImportError as error:
-        raise ConfigError(
-            f"drawing curves needs matplotlib, which does not import here ({error}). "
-            "Install it: pip install 'ctsdk[demo]'"
-        ) from error
-    figure = NewFigure(figsize=(width_inch, height_inch), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _colours(count: int) -> list[Colour]:
@@ -259,7 +203,7 @@ def _colours(count: int) -> list[Colour]:
 def _side_by_side(
     sequence: VideoSequence, boxes_xywh_px: Mapping[str, NDArray[np.float64]]
 ) -> Iterator[NDArray[np.uint8]]:
-    scale = min(_PANEL_WIDTH_PX, _CLIP_WIDTH_PX // len(boxes_xywh_px)) / sequence.size_px[0]
+    scale = min(_PANEL_WIDTH_PX, _CLIP_WIDTH_PX // len(boxes_xywh_px)) / sequence.frame_size_px(0)[0]
     colours = _colours(len(boxes_xywh_px))
     overlaps = {label: _overlaps(boxes, sequence) for label, boxes in boxes_xywh_px.items()}
     for index in range(len(sequence)):

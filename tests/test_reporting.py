@@ -1,28 +1,25 @@
-"""Tables, curves and clips: the right figures in them, and no traces in the process."""
+"""Tables and clips: the right figures in them."""
 
 from __future__ import annotations
 
-import builtins
-import os
-import subprocess
-import sys
-from typing import TYPE_CHECKING, Any
+import io
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
+from evaluations import evaluation, pooled_evaluation
 from rich.console import Console
 from toy import toy_adapter
 
 from ctsdk.data.sequences import VideoSequence
 from ctsdk.errors import ConfigError, DataError
-from ctsdk.evaluation import Evaluation, SequenceScore
 from ctsdk.reporting import (
     TrackerFigures,
     comparison_table,
     measure_trackers,
     print_comparison,
-    save_curves,
     save_side_by_side,
 )
 from ctsdk.video import open_frames
@@ -31,7 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from rich.table import Table
+
+    from ctsdk.evaluation.tables import Table
 
 TEACHER = TrackerFigures(
     params=86_600_000, macs=21_500_000_000, latency_ms=100.0, num_blocks=12, auc=0.8, precision=0.9
@@ -40,10 +38,9 @@ STUDENT = TrackerFigures(params=29_900_000, macs=7_300, latency_ms=40.0, num_blo
 
 
 def rows(table: Table, width: int = 80) -> dict[str, list[str]]:
-    console = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    with console.file:
-        console.print(table)
-        lines = [line.split("  ") for line in console.export_text().splitlines()]
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(table)
+    lines = [line.split("  ") for line in console.export_text().splitlines()]
     cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
     return {line[0]: line[1:] for line in cells if line}
 
@@ -92,67 +89,33 @@ def test_a_summary_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "2.00x" in out
 
 
+def test_accuracy_stands_beside_its_protocol() -> None:
+    scored = replace(TEACHER, protocol="ostrack")
+    seen = rows(comparison_table({"teacher": scored, "untracked": replace(STUDENT, auc=None, precision=None)}))
+    assert seen["success AUC (ostrack)"] == ["0.800", "-"]
+    assert seen["precision at 20 px (ostrack)"] == ["0.900", "-"]
+
+
 def test_trackers_are_measured() -> None:
     adapter = toy_adapter()
-    score = SequenceScore("a", np.full(21, 0.5), np.full(51, 0.25), np.zeros(51), np.zeros((1, 4)))
     figures = measure_trackers(
-        adapter, {"a": adapter.teacher, "b": adapter.teacher}, {"b": Evaluation((score,))}, num_rounds=2
+        adapter, {"a": adapter.teacher, "b": adapter.teacher}, {"b": evaluation({"s": 0.25})}, num_rounds=2
     )
     assert figures["a"].params == sum(parameter.numel() for parameter in adapter.teacher.parameters())
     assert figures["a"].macs > 0
     assert figures["a"].latency_ms > 0
     assert figures["a"].num_blocks == 6
-    assert (figures["a"].auc, figures["b"].auc, figures["b"].precision) == (None, 0.5, 0.25)
+    assert (figures["a"].auc, figures["a"].protocol) == (None, None)
+    assert (figures["b"].auc, figures["b"].precision, figures["b"].protocol) == (0.25, 0.25, "ostrack")
 
 
-# -- the curves -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])
-def test_curves_are_drawn(tmp_path: Path, suffix: str, start: bytes) -> None:
-    pytest.importorskip("matplotlib")
-    path = save_curves(tmp_path / "new" / f"curves{suffix}", {"teacher": np.linspace(1, 0, 21), "b": np.zeros(21)})
-    assert path.read_bytes().startswith(start)
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
-
-
-def test_curves_leave_the_callers_matplotlib_alone(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    code = f"""
-import sys
-from ctsdk.reporting import save_curves
-assert "matplotlib" not in sys.modules
-import matplotlib, numpy
-matplotlib.use("svg")
-before = dict(matplotlib.rcParams)
-save_curves({str(tmp_path / "curves.png")!r}, {{"a": numpy.zeros(21)}})
-assert dict(matplotlib.rcParams) == before
-assert "matplotlib.pyplot" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_wrong_curves_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"\{'a': \(20,\)\}; expected \(21,\)"):
-        save_curves(tmp_path / "a.png", {"a": np.zeros(20)})
-    with pytest.raises(DataError, match="expected"):
-        save_curves(tmp_path / "a.png", {})
-    with pytest.raises(ConfigError, match=r"ends in '\.jpg'; expected one of \.png"):
-        save_curves(tmp_path / "a.jpg", {"a": np.zeros(21)})
-    assert not list(tmp_path.iterdir())
-
-
-def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real_import = builtins.__import__
-
-    def without_matplotlib(name: str, *args: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError("No module named 'matplotlib'")
-        return real_import(name, *args)
-
-    monkeypatch.setattr(builtins, "__import__", without_matplotlib)
-    with pytest.raises(ConfigError, match=r"needs matplotlib.*pip install 'ctsdk\[demo\]'"):
-        save_curves(tmp_path / "a.png", {"a": np.zeros(21)})
+def test_accuracy_by_other_rules_is_not_taken_over() -> None:
+    adapter = toy_adapter()
+    with pytest.raises(ConfigError, match="the protocol 'got10k' has no figure 'AUC'"):
+        measure_trackers(adapter, {"a": adapter.teacher}, {"a": pooled_evaluation([0.5], [3])}, num_rounds=1)
+    trackers = {"a": adapter.teacher, "b": adapter.teacher}
+    with pytest.raises(ConfigError, match="different sequences"):
+        measure_trackers(adapter, trackers, {"a": evaluation({"s": 0.5}), "b": evaluation({"t": 0.5})}, num_rounds=1)
 
 
 # -- the clip ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,184 @@
+"""Overlaps and distances of paired boxes, the shares of frames that reach a threshold, the figures of these.
+
+The order of the operations is the tools' own where they agree on one: coordinates in result files are whole numbers,
+so that values do fall on thresholds, and then the last bit decides. No measure adds anything to a denominator unless
+asked to; what 0 / 0 means is the protocols' affair.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "ONE_PASS_THRESHOLDS",
+    "centre_distances_px",
+    "centres_px",
+    "normalised_centre_distances",
+    "one_pass_curves",
+    "one_pass_figures",
+    "overlaps",
+    "overlaps_of_pixels",
+    "repeat_previous",
+    "shares_above",
+    "shares_from",
+    "shares_within",
+]
+
+# As products, not as quotients: 3 * 0.05 is above 0.15.
+ONE_PASS_THRESHOLDS: Final[Mapping[str, NDArray[np.float64]]] = {
+    "success": np.arange(21.0) * 0.05,
+    "precision": np.arange(51.0),
+    "normalised_precision": np.arange(51.0) / 100,
+}
+"""Of the curves of one-pass evaluation: overlap; distance in px; distance in widths and heights of the true box."""
+
+
+def overlaps(
+    boxes_xywh_px: NDArray[np.float64], truth_xywh_px: NDArray[np.float64], *, eps_px2: float = 0.0
+) -> NDArray[np.float64]:
+    """Return the intersection over union of paired boxes.
+
+    Args:
+        boxes_xywh_px: (N, 4).
+        truth_xywh_px: (N, 4).
+        eps_px2: added to the union; some tools do so, and then empty boxes have an overlap of 0.
+
+    Returns:
+        (N,), in [0, 1] up to rounding; NaN where a box holds NaN, and where the union is 0.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        start = np.maximum(boxes_xywh_px[:, :2], truth_xywh_px[:, :2])
+        end = np.minimum(_ends_px(boxes_xywh_px), _ends_px(truth_xywh_px))
+        return _quotients(boxes_xywh_px, truth_xywh_px, end - start, eps_px2)
+
+
+def overlaps_of_pixels(boxes_xywh_px: NDArray[np.float64], truth_xywh_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the same as :func:`overlaps`, computed from first and last pixels as the older tools do.
+
+    The difference is in the rounding, which decides where boxes only touch or are equal; and an edge at NaN does not
+    bound the intersection, as the maximum of a number and NaN is the number in MATLAB and pandas. The overlap is still
+    NaN where a width or a height is.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first = np.fmax(boxes_xywh_px[:, :2], truth_xywh_px[:, :2])
+        last = np.fmin(_ends_px(boxes_xywh_px) - 1.0, _ends_px(truth_xywh_px) - 1.0)
+        return _quotients(boxes_xywh_px, truth_xywh_px, last - first + 1.0, 0.0)
+
+
+def centres_px(boxes_xywh_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the centres of (N, 4) boxes, (N, 2), counted from the middle of the first pixel as most tools do."""
+    return boxes_xywh_px[:, :2] + 0.5 * (boxes_xywh_px[:, 2:] - 1.0)
+
+
+def centre_distances_px(boxes_xywh_px: NDArray[np.float64], truth_xywh_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the distances between the centres of paired boxes, (N,)."""
+    with np.errstate(invalid="ignore"):
+        return _lengths(centres_px(boxes_xywh_px) - centres_px(truth_xywh_px))
+
+
+def normalised_centre_distances(
+    boxes_xywh_px: NDArray[np.float64], truth_xywh_px: NDArray[np.float64], *, eps_px: float = 0.0
+) -> NDArray[np.float64]:
+    """Return the distances between centres in widths and heights of the true box, (N,).
+
+    Args:
+        boxes_xywh_px: (N, 4).
+        truth_xywh_px: (N, 4); infinity or NaN comes out where a box has no area.
+        eps_px: added to widths and heights; one tool does so.
+    """
+    sizes = truth_xywh_px[:, 2:] + eps_px
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _lengths(centres_px(boxes_xywh_px) / sizes - centres_px(truth_xywh_px) / sizes)
+
+
+def repeat_previous(boxes_xywh_px: NDArray[np.float64], lost: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return (N, 4) boxes of which each that is lost, but the first, is the last one before it that is not.
+
+    Args:
+        boxes_xywh_px: (N, 4).
+        lost: (N,).
+    """
+    rows = np.arange(len(boxes_xywh_px))
+    return boxes_xywh_px[np.maximum.accumulate(np.where(lost, 0, rows))]
+
+
+def shares_above(values: NDArray[np.float64], thresholds: NDArray[np.float64], num_frames: int) -> NDArray[np.float64]:
+    """Return how many of (N,) values exceed each threshold, as shares of `num_frames`; NaN exceeds none."""
+    return _shares(values[:, None] > thresholds, num_frames)
+
+
+def shares_from(values: NDArray[np.float64], thresholds: NDArray[np.float64], num_frames: int) -> NDArray[np.float64]:
+    """Return how many of (N,) values reach each threshold, as shares of `num_frames`; NaN reaches none."""
+    return _shares(values[:, None] >= thresholds, num_frames)
+
+
+def shares_within(values: NDArray[np.float64], thresholds: NDArray[np.float64], num_frames: int) -> NDArray[np.float64]:
+    """Return how many of (N,) values are at most each threshold, as shares of `num_frames`; NaN never is."""
+    return _shares(values[:, None] <= thresholds, num_frames)
+
+
+def one_pass_curves(
+    overlap: NDArray[np.float64],
+    distances_px: NDArray[np.float64],
+    normalised_distances: NDArray[np.float64],
+    num_frames: int,
+) -> dict[str, NDArray[np.float64]]:
+    """Return the curves of one sequence at :data:`ONE_PASS_THRESHOLDS`.
+
+    Args:
+        overlap: (K,), of the frames that may count; must exceed a threshold.
+        distances_px: (K,), of the centres; may equal a threshold.
+        normalised_distances: (K,), the same in widths and heights of the true box.
+        num_frames: whose shares the curves are; K or more, mostly.
+    """
+    return {
+        "success": shares_above(overlap, ONE_PASS_THRESHOLDS["success"], num_frames),
+        "precision": shares_within(distances_px, ONE_PASS_THRESHOLDS["precision"], num_frames),
+        "normalised_precision": shares_within(
+            normalised_distances, ONE_PASS_THRESHOLDS["normalised_precision"], num_frames
+        ),
+    }
+
+
+def one_pass_figures(curves: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+    """Return what curves at :data:`ONE_PASS_THRESHOLDS` come to, in percent.
+
+    ``AUC`` is the mean of the 21 values of the success curve, ``P`` is precision at 20 px, ``P_norm`` is normalised
+    precision at 0.20, a point of the curve and no area.
+    """
+    return {
+        "AUC": 100 * float(curves["success"].mean()),
+        "P": 100 * float(curves["precision"][20]),
+        "P_norm": 100 * float(curves["normalised_precision"][20]),
+    }
+
+
+def _ends_px(boxes_xywh_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    return boxes_xywh_px[:, :2] + boxes_xywh_px[:, 2:]
+
+
+def _quotients(
+    boxes: NDArray[np.float64], truth: NDArray[np.float64], shared_px: NDArray[np.float64], eps_px2: float
+) -> NDArray[np.float64]:
+    """Return intersection over union, given width and height of what the boxes share; negative if that is nothing."""
+    intersection = shared_px.clip(min=0.0).prod(axis=1)
+    union = boxes[:, 2:].prod(axis=1) + truth[:, 2:].prod(axis=1) - intersection
+    quotients: NDArray[np.float64] = intersection / (union + eps_px2)
+    return quotients
+
+
+def _shares(hits: NDArray[np.bool_], num_frames: int) -> NDArray[np.float64]:
+    shares: NDArray[np.float64] = hits.sum(axis=0) / num_frames
+    return shares
+
+
+def _lengths(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
+    lengths: NDArray[np.float64] = np.sqrt((offsets**2).sum(axis=1))
+    return lengths

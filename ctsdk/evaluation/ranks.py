@@ -1,0 +1,107 @@
+"""The processes that share one evaluation because a launcher, such as torchrun, started several of them.
+
+Each is a rank. They agree on the work, do a part each, and all have the whole in the end.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import torch.distributed as dist
+
+from ctsdk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Ranks", "open_ranks"]
+
+T = TypeVar("T")
+
+# A rank waits for the slowest one: for the rest of an evaluation, not for the half hour that is usual in training.
+_PATIENCE = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that share the work.
+
+    Attributes:
+        rank: which one this is, from 0.
+        num_ranks: how many there are; 1 for a process on its own.
+        group: what they talk through; None for a process on its own.
+    """
+
+    rank: int = 0
+    num_ranks: int = 1
+    group: dist.ProcessGroup | None = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the rank that reads and writes what there is only one of."""
+        return self.rank == 0
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """Return what `make` gives in the first rank; it is called in no other.
+
+        Raises:
+            Exception: whatever `make` raises in the first rank, in all of them.
+        """
+        if self.group is None:
+            return make()
+        outcome: list[T | Exception | None] = [None]
+        if self.is_first:
+            try:
+                outcome[0] = make()
+            except Exception as error:  # noqa: BLE001 - raised below, here and in the other ranks
+                outcome[0] = error
+        dist.broadcast_object_list(outcome, src=0, group=self.group)
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        return outcome[0]  # type: ignore[return-value]
+
+    def gather(self, part: T) -> list[T]:
+        """Return the parts of all ranks, in their order, in every rank."""
+        if self.group is None:
+            return [part]
+        parts: list[T | None] = [None] * self.num_ranks
+        dist.all_gather_object(parts, part, group=self.group)
+        return parts  # type: ignore[return-value]
+
+
+@contextmanager
+def open_ranks() -> Iterator[Ranks]:
+    """Give this process among the ranks: those of torch.distributed, or of the launcher's environment variables.
+
+    Where a launcher announces ranks and torch.distributed does not run yet, it is started with gloo, and stays, because
+    it cannot be started twice. Every rank must come here: the others wait for one that does not.
+
+    Raises:
+        ConfigError: a launcher announces ranks, but they do not find each other.
+    """
+    if not dist.is_available() or not (dist.is_initialized() or _is_launched()):
+        yield Ranks()
+        return
+    if not dist.is_initialized():
+        try:
+            dist.init_process_group("gloo")
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"RANK and WORLD_SIZE announce {os.environ['WORLD_SIZE']} processes, which do not find each other: "
+                f"{error}. Start them with torchrun, or take these variables out of the environment."
+            ) from error
+    # One of its own, for objects on the CPU, whatever the training's group is for.
+    group = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    assert isinstance(group, dist.ProcessGroup)
+    try:
+        yield Ranks(dist.get_rank(), dist.get_world_size(), group)
+    finally:
+        dist.destroy_process_group(group)
+
+
+def _is_launched() -> bool:
+    return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"

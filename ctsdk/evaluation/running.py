@@ -1,0 +1,376 @@
+"""Running a tracker over a data set: every sequence once, in parallel, and going on where it was interrupted.
+
+Tracking and scoring are two steps. :func:`track_dataset` does the first, :func:`score_tracked` the second, and
+:func:`evaluate` both. Sets whose truth is kept behind a server are tracked only.
+
+With a folder, these files are written:
+
+======================  ==========================================================================
+``evaluation.json``     whose boxes these are; see :class:`~ctsdk.evaluation.manifest.Manifest`
+``predictions/``        every finished sequence; see :class:`~ctsdk.evaluation.predictions.PredictionFolder`
+``scores.json``         the figures, of the data set, of each sequence and of each attribute
+``sequences.csv``       the figures of each sequence
+``attributes.csv``      the figures of each attribute, if the sequences have any
+======================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ctsdk.data.datasets import VideoDataset
+from ctsdk.errors import ConfigError, DataError
+from ctsdk.evaluation.manifest import Manifest
+from ctsdk.evaluation.predictions import PredictionFolder, TrackedSequence
+from ctsdk.evaluation.protocols import make_protocol
+from ctsdk.evaluation.ranks import Ranks, open_ranks
+from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol
+from ctsdk.evaluation.tables import attribute_table, frames_per_second, sequence_table
+from ctsdk.evaluation.workers import TrackingJob
+from ctsdk.weights import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from torch import nn
+
+    from ctsdk.adapter import TrackerAdapter
+    from ctsdk.data.sequences import VideoSequence
+
+__all__ = ["PREDICTIONS_FOLDER", "SCORES_FILE", "evaluate", "score_tracked", "track_dataset"]
+
+PREDICTIONS_FOLDER, SCORES_FILE = "predictions", "scores.json"
+_SEQUENCES_FILE, _ATTRIBUTES_FILE = "sequences.csv", "attributes.csv"
+
+# What sequences that belong to no data set are called together.
+_UNNAMED, _UNNAMED_PROTOCOL = "sequences", "ostrack"
+
+_logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    adapter: TrackerAdapter,
+    tracker: nn.Module,
+    dataset: Iterable[VideoSequence],
+    *,
+    protocol: str | EvaluationProtocol | None = None,
+    out: str | Path | None = None,
+    num_workers: int = 0,
+    show_progress: bool | None = None,
+) -> Evaluation:
+    """Track every sequence once and score it.
+
+    The result does not depend on `num_workers`, nor on how many processes torchrun started: each sequence is tracked
+    by one process, with one thread. Under torchrun, every rank must call this function; each tracks a part, and all
+    return the whole.
+
+    Args:
+        adapter: the tracker's adapter.
+        tracker: the teacher or a student, on the device that it is to run on.
+        dataset: a :class:`~ctsdk.data.datasets.VideoDataset`, or any sequences with true boxes.
+        protocol: whose rules, by name or made by :func:`~ctsdk.evaluation.protocols.make_protocol`; None for those that
+            the data set goes by, or "ostrack".
+        out: folder for boxes and figures. Sequences that are finished there are not tracked again.
+        num_workers: processes that track side by side, each with a tracker of its own; 0 for this process alone.
+        show_progress: a progress bar on stderr; None for one if stderr is a terminal.
+
+    Raises:
+        DataError: the data set is empty, its truth is not public or cannot be scored, or a frame or box cannot be used.
+            What is wrong with the truth is found before anything is tracked.
+        ConfigError: there is no such protocol, `out` holds another evaluation, or the tracker or the sequences cannot
+            be sent to another process.
+        CtsdkError: a worker process ended. Finished sequences are kept in `out`.
+    """
+    given = _Given.of(dataset)
+    rules = given.rules(protocol)
+    given.check_scorable(rules)
+    with open_ranks() as ranks:
+        tracked = _Tracking(given, adapter.for_dataset(given.name), tracker, _path(out), ranks).run(
+            num_workers, show_progress
+        )
+        evaluation = given.score(tracked, rules)
+        if out is not None and ranks.is_first:
+            _write_scores(Path(out), evaluation)
+    return evaluation
+
+
+def track_dataset(
+    adapter: TrackerAdapter,
+    tracker: nn.Module,
+    dataset: Iterable[VideoSequence],
+    *,
+    out: str | Path | None = None,
+    num_workers: int = 0,
+    show_progress: bool | None = None,
+) -> list[TrackedSequence]:
+    """Track every sequence once, and score none: the truth need not be public.
+
+    Args:
+        adapter: the tracker's adapter.
+        tracker: the teacher or a student, on the device that it is to run on.
+        dataset: as for :func:`evaluate`; only the first box of a sequence is used.
+        out: as for :func:`evaluate`.
+        num_workers: as for :func:`evaluate`.
+        show_progress: as for :func:`evaluate`.
+
+    Returns:
+        what the tracker said, in the order of the data set.
+
+    Raises:
+        DataError: the data set is empty, or a frame or box cannot be used.
+        ConfigError: as :func:`evaluate`.
+        CtsdkError: as :func:`evaluate`.
+    """
+    given = _Given.of(dataset)
+    with open_ranks() as ranks:
+        return _Tracking(given, adapter.for_dataset(given.name), tracker, _path(out), ranks).run(
+            num_workers, show_progress
+        )
+
+
+def score_tracked(
+    dataset: Iterable[VideoSequence],
+    tracked: Iterable[TrackedSequence],
+    *,
+    protocol: str | EvaluationProtocol | None = None,
+) -> Evaluation:
+    """Score what was tracked before.
+
+    Args:
+        dataset: as for :func:`evaluate`.
+        tracked: boxes of all its sequences, in any order; those of others are left alone.
+        protocol: as for :func:`evaluate`.
+
+    Raises:
+        DataError: the data set is empty, its truth is not public or cannot be scored, or boxes are missing.
+        ConfigError: there is no such protocol.
+    """
+    given = _Given.of(dataset)
+    rules = given.rules(protocol)
+    given.check_scorable(rules)
+    by_name = {each.name: each for each in tracked}
+    missing = [sequence.name for sequence in given.sequences if sequence.name not in by_name]
+    if missing:
+        raise DataError(
+            f"there are no boxes of {len(missing)} sequences, the first of them {missing[0]!r}; expected those of all "
+            f"{len(given.sequences)}. Track the rest, or score a data set without it."
+        )
+    return given.score([by_name[sequence.name] for sequence in given.sequences], rules)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A data set whose annotations have been read.
+
+    Attributes:
+        dataset: as it was given.
+        name: that protocols go by.
+        title: the name for people.
+        sequences: at least one, each with a first box and a name of its own.
+    """
+
+    dataset: Iterable[VideoSequence]
+    name: str
+    title: str
+    sequences: tuple[VideoSequence, ...]
+
+    @classmethod
+    def of(cls, dataset: Iterable[VideoSequence]) -> _Given:
+        """Read the annotations.
+
+        Raises:
+            DataError: there is no sequence, a name is used twice, or a tracker cannot start from the first box.
+        """
+        name, title = (dataset.name, str(dataset)) if isinstance(dataset, VideoDataset) else (_UNNAMED, _UNNAMED)
+        sequences = tuple(dataset)
+        if not sequences:
+            raise DataError(f"{title} has no sequences; expected at least one. Check its folder and split.")
+        seen = set()
+        for sequence in sequences:
+            if sequence.name in seen:
+                raise DataError(
+                    f"{title} has two sequences called {sequence.name!r}; results are kept by name. Rename one."
+                )
+            seen.add(sequence.name)
+            box = sequence.boxes_xywh_px[0]
+            if not (np.isfinite(box).all() and (box[2:] > 0).all()):
+                raise DataError(
+                    f"sequence {sequence.name!r}: the first true box is {box.tolist()}; a tracker starts from it, so "
+                    "expected four numbers with a width and a height. Begin the sequence where the target is."
+                )
+        return cls(dataset, name, title, sequences)
+
+    def rules(self, protocol: str | EvaluationProtocol | None) -> EvaluationProtocol:
+        """Return the protocol that is meant."""
+        if isinstance(protocol, EvaluationProtocol):
+            return protocol
+        default = self.dataset.protocol if isinstance(self.dataset, VideoDataset) else _UNNAMED_PROTOCOL
+        return make_protocol(protocol or default, self.name)
+
+    def check_scorable(self, rules: EvaluationProtocol) -> None:
+        """Find out before hours of tracking what cannot be scored after them.
+
+        Raises:
+            DataError: the truth of a sequence is not public, or the protocol refuses it.
+        """
+        hidden = [sequence.name for sequence in self.sequences if not sequence.has_truth]
+        if hidden:
+            raise DataError(
+                f"the truth of {len(hidden)} of {len(self.sequences)} sequences of {self.title} is not public, the "
+                f"first of them {hidden[0]!r}: only its first box is. Track the data set without scoring it "
+                "(ctsdk.evaluation.running.track_dataset), and pack the boxes for its server."
+            )
+        for sequence in self.sequences:
+            # A tracker that never moves; no protocol minds such boxes, so what it minds is the truth.
+            rules.score(sequence, np.tile(sequence.boxes_xywh_px[0], (len(sequence), 1)))
+
+    def score(self, tracked: Sequence[TrackedSequence], rules: EvaluationProtocol) -> Evaluation:
+        """Score one tracked sequence for each of the data set's, in its order."""
+        scores = [
+            rules.score(sequence, each.boxes_xywh_px, each.seconds)
+            for sequence, each in zip(self.sequences, tracked, strict=True)
+        ]
+        return Evaluation(rules, self.title, tuple(scores))
+
+
+@dataclass(frozen=True)
+class _Tracking:
+    """One tracker on one data set, by one process or by several ranks.
+
+    Attributes:
+        given: the data set.
+        adapter: the tracker's adapter.
+        tracker: what tracks.
+        out: folder for the boxes, or None.
+        ranks: that share the work.
+    """
+
+    given: _Given
+    adapter: TrackerAdapter
+    tracker: nn.Module
+    out: Path | None
+    ranks: Ranks
+
+    @property
+    def folder(self) -> PredictionFolder | None:
+        """Where finished sequences are kept."""
+        return None if self.out is None else PredictionFolder(self.out / PREDICTIONS_FOLDER)
+
+    def run(self, num_workers: int, show_progress: bool | None) -> list[TrackedSequence]:
+        """Track what is not finished, and return all of it in the order of the data set."""
+        if num_workers < 0:
+            raise ConfigError(f"num_workers is {num_workers}; expected 0 or more processes.")
+        sequences = self.given.sequences
+        finished = self.ranks.from_first(self._finished)
+        if finished:
+            _logger.info("%d of %d sequences are in %s already", len(finished), len(sequences), self.out)
+        # The longest first, so that nobody is still at a long one when all others are done.
+        pending = sorted(
+            set(range(len(sequences))) - set(finished), key=lambda number: (-len(sequences[number]), number)
+        )
+        mine = pending[self.ranks.rank :: self.ranks.num_ranks]
+        parts = self.ranks.gather(self._track(mine, num_workers, show_progress))
+        for part in parts:
+            finished.update(part)
+        self._keep_of_others(parts)
+        return [finished[number] for number in range(len(sequences))]
+
+    def _finished(self) -> dict[int, TrackedSequence]:
+        """Return the sequences that the folder holds, by number."""
+        if self.out is None or self.folder is None:
+            return {}
+        Manifest.of(self.adapter, self.tracker, self.given.dataset).claim(self.out, PREDICTIONS_FOLDER)
+        finished = {}
+        for number, sequence in enumerate(self.given.sequences):
+            if self.folder.has(sequence.name):
+                finished[number] = self.folder.read(sequence.name)
+                _check_same_video(finished[number], sequence, self.folder)
+        return finished
+
+    def _track(
+        self, numbers: Sequence[int], num_workers: int, show_progress: bool | None
+    ) -> dict[int, TrackedSequence]:
+        """Track some sequences, and keep each as soon as it is done."""
+        job = TrackingJob(self.adapter, self.tracker, self.given.sequences)
+        is_off = None if show_progress is None else not show_progress
+        # Without smoothing, so that the speed is that of the whole evaluation.
+        bar = tqdm(
+            total=sum(len(self.given.sequences[number]) for number in numbers),
+            desc=f"tracking {self.given.title}",
+            unit="frame",
+            smoothing=0,
+            disable=is_off if numbers and self.ranks.is_first else True,
+        )
+        done: dict[int, TrackedSequence] = {}
+        # Closed at once when something breaks, so that no worker goes on.
+        with bar, closing(job.run(numbers, num_workers, bar.update)) as results:
+            for number, tracked in results:
+                done[number] = tracked
+                if self.folder is not None:
+                    self.folder.write(tracked)
+                bar.set_postfix_str(f"{len(done)} of {len(numbers)} sequences")
+        return done
+
+    def _keep_of_others(self, parts: Sequence[Mapping[int, TrackedSequence]]) -> None:
+        """Write what other ranks tracked, if they write to a disk of their own."""
+        if self.folder is None or not self.ranks.is_first:
+            return
+        for part in parts[1:]:
+            for tracked in part.values():
+                if not self.folder.has(tracked.name):
+                    self.folder.write(tracked)
+
+
+def _check_same_video(tracked: TrackedSequence, sequence: VideoSequence, folder: PredictionFolder) -> None:
+    seen, expected = tracked.boxes_xywh_px[0], sequence.boxes_xywh_px[0]
+    if len(tracked) != len(sequence) or (seen != expected).any():
+        raise ConfigError(
+            f"{folder.root} holds {len(tracked)} boxes of a sequence {sequence.name!r}, which begin with "
+            f"{seen.tolist()}; the data set's has {len(sequence)} frames and begins with {expected.tolist()}. Use "
+            "another folder for another version of the data."
+        )
+
+
+def _write_scores(out: Path, evaluation: Evaluation) -> None:
+    of_sequences = {
+        score.name: {
+            "figures": _for_json(score.figures),
+            "num_frames": len(score.boxes_xywh_px),
+            "frames_per_second": frames_per_second([score]),
+            "attributes": list(score.attributes),
+        }
+        for score in evaluation.sequences
+    }
+    by_attribute = evaluation.by_attribute()
+    content = {
+        "protocol": evaluation.protocol.label,
+        "dataset": evaluation.dataset_name,
+        "headline": evaluation.protocol.headline,
+        "figures": _for_json(evaluation.figures),
+        "frames_per_second": frames_per_second(evaluation.sequences),
+        "attributes": {attribute: _for_json(figures) for attribute, figures in by_attribute.items()},
+        "sequences": of_sequences,
+    }
+    # The tables first: where the figures are, the evaluation is complete.
+    only = {"": evaluation}
+    sequence_table(only, tuple(evaluation.sequences[0].figures)).write_csv(out / _SEQUENCES_FILE)
+    if by_attribute:
+        attribute_table(only, tuple(evaluation.figures)).write_csv(out / _ATTRIBUTES_FILE)
+    write_json(out / SCORES_FILE, content)
+
+
+def _for_json(figures: Mapping[str, float]) -> dict[str, Any]:
+    """Return figures as JSON knows them: it has no NaN."""
+    return {name: None if math.isnan(value) else value for name, value in figures.items()}
+
+
+def _path(out: str | Path | None) -> Path | None:
+    return None if out is None else Path(out)

@@ -1,0 +1,239 @@
+"""What a protocol says about a tracker: the score of one sequence, the figures of a data set.
+
+A protocol is a set of rules that a public tool fixed. Figures of different protocols cannot be compared, so every
+figure carries the name of its protocol.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ctsdk.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from ctsdk.data.sequences import VideoSequence
+
+__all__ = ["Evaluation", "EvaluationProtocol", "SequenceScore", "boxes_to_score", "stack_curves"]
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceScore:
+    """One tracker on one sequence, by one protocol.
+
+    Attributes:
+        name: of the sequence.
+        figures: by the names that the protocol's tool gives them, on its scale: ``{"AUC": 61.2, "P": ...}``.
+        curves: by name, shares of frames at the protocol's thresholds: ``{"success": ...}``.
+        attributes: of the sequence.
+        weight: how many frames the sequence brings along, where a protocol pools frames; 1 where none does.
+        boxes_xywh_px: (M, 4), what the tracker said, before the protocol touched it.
+        seconds: (M,), how long each frame took; empty where nobody measured.
+    """
+
+    name: str
+    figures: Mapping[str, float]
+    curves: Mapping[str, NDArray[np.float64]]
+    attributes: tuple[str, ...] = ()
+    weight: float = 1.0
+    boxes_xywh_px: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
+    seconds: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    @classmethod
+    def of(
+        cls,
+        sequence: VideoSequence,
+        boxes_xywh_px: NDArray[np.float64],
+        seconds: NDArray[np.float64] | None,
+        figures: Mapping[str, float],
+        curves: Mapping[str, NDArray[np.float64]],
+        weight: float = 1.0,
+    ) -> SequenceScore:
+        """Return the score of a sequence with its name and its attributes; `seconds` is None where nobody measured."""
+        return cls(
+            name=sequence.name,
+            figures=figures,
+            curves=curves,
+            attributes=sequence.attributes,
+            weight=weight,
+            boxes_xywh_px=np.array(boxes_xywh_px, dtype=np.float64),
+            seconds=np.array([] if seconds is None else seconds, dtype=np.float64),
+        )
+
+
+class EvaluationProtocol(ABC):
+    """The rules by which boxes become figures. Protocols can be pickled.
+
+    Attributes:
+        name: what users type.
+        headline: the figure by which trackers are compared first.
+        scale: 100 where shares of frames are given in percent, 1 where they are given as they are.
+        thresholds: of each curve, by its name.
+    """
+
+    name: str
+    headline: str
+    scale: float
+    thresholds: Mapping[str, NDArray[np.float64]]
+
+    @property
+    def label(self) -> str:
+        """What stands beside every figure: the name, and whatever else makes figures incomparable."""
+        return self.name
+
+    @abstractmethod
+    def score(
+        self,
+        sequence: VideoSequence,
+        boxes_xywh_px: NDArray[np.float64],
+        seconds: NDArray[np.float64] | None = None,
+    ) -> SequenceScore:
+        """Score the boxes of one sequence.
+
+        Args:
+            sequence: its true boxes and labels.
+            boxes_xywh_px: (M, 4), predicted, the first frame's included.
+            seconds: (M,), how long each frame took; None where nobody measured.
+
+        Raises:
+            DataError: the public tool refuses such boxes or such truth, the sequence lacks labels, or its truth is not
+                public.
+        """
+
+    @abstractmethod
+    def summarise(self, scores: Sequence[SequenceScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+        """Return the figures and the curves of several sequences together.
+
+        Args:
+            scores: at least one, all by this protocol; a sequence that was run several times has several.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One tracker on a data set, by one protocol.
+
+    Attributes:
+        protocol: by whose rules.
+        dataset_name: such as ``lasot``.
+        sequences: the score of each; of each run where there are several.
+
+    Raises:
+        DataError: there are no sequences.
+    """
+
+    protocol: EvaluationProtocol
+    dataset_name: str
+    sequences: tuple[SequenceScore, ...]
+
+    def __post_init__(self) -> None:
+        if not self.sequences:
+            raise DataError(
+                f"the data set {self.dataset_name!r} has no sequences; expected at least one. Check its folder and "
+                "split."
+            )
+
+    @cached_property
+    def _summary(self) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+        return self.protocol.summarise(self.sequences)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures of the data set by the names that the protocol's tool gives them, on its scale."""
+        return self._summary[0]
+
+    @property
+    def curves(self) -> dict[str, NDArray[np.float64]]:
+        """The curves of the data set by name, shares of frames at ``protocol.thresholds``."""
+        return self._summary[1]
+
+    @property
+    def headline(self) -> float:
+        """The figure by which trackers are compared first."""
+        return self.figures[self.protocol.headline]
+
+    @property
+    def auc(self) -> float:
+        """Area under the success curve, a share of 1; ConfigError where the protocol has none."""
+        return self._share("AUC")
+
+    @property
+    def precision(self) -> float:
+        """Share of frames whose centre is off by at most 20 px; ConfigError where the protocol has no such figure."""
+        return self._share("P")
+
+    @property
+    def normalised_precision(self) -> float:
+        """Share of frames whose centre is off by at most 0.2 of the target's size; ConfigError as for precision."""
+        return self._share("P_norm")
+
+    @property
+    def success(self) -> NDArray[np.float64]:
+        """The success curve; (21,) in one-pass evaluation: shares of frames whose overlap exceeds 0, 0.05, ..., 1."""
+        return self.curves["success"]
+
+    def by_attribute(self) -> dict[str, dict[str, float]]:
+        """Return the figures of the sequences that have an attribute, by attribute, sorted by name."""
+        attributes = sorted({attribute for score in self.sequences for attribute in score.attributes})
+        return {
+            attribute: self.protocol.summarise([score for score in self.sequences if attribute in score.attributes])[0]
+            for attribute in attributes
+        }
+
+    def __str__(self) -> str:
+        figures = ", ".join(f"{name} {value:.2f}" for name, value in self.figures.items())
+        return f"{self.dataset_name} by {self.protocol.label}: {figures}"
+
+    def _share(self, figure: str) -> float:
+        if figure not in self.figures:
+            raise ConfigError(
+                f"the protocol {self.protocol.label!r} has no figure {figure!r}; it has {', '.join(self.figures)}. Ask "
+                "for one of these, or evaluate by 'ostrack'."
+            )
+        return self.figures[figure] / self.protocol.scale
+
+
+def boxes_to_score(sequence: VideoSequence, boxes_xywh_px: ArrayLike) -> NDArray[np.float64]:
+    """Return a copy of predicted boxes, which no protocol has touched yet.
+
+    Args:
+        sequence: what they belong to.
+        boxes_xywh_px: (M, 4), one or more.
+
+    Raises:
+        DataError: the truth of the sequence is not public, or the shape is another.
+    """
+    if not sequence.has_truth:
+        raise DataError(
+            f"sequence {sequence.name!r} cannot be scored here: its truth is not public, only the first of its "
+            f"{len(sequence)} boxes is. Run it and pack the results for its server."
+        )
+    boxes = np.array(boxes_xywh_px, dtype=np.float64)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
+        raise DataError(
+            f"the boxes of sequence {sequence.name!r} have shape {boxes.shape}; expected (N, 4), a box for each frame "
+            "from the first on."
+        )
+    return boxes
+
+
+def stack_curves(scores: Sequence[SequenceScore]) -> dict[str, NDArray[np.float64]]:
+    """Return the curves of S different sequences, (S, number of thresholds) by name.
+
+    The curves of a sequence that was run several times are averaged first.
+    """
+    runs: dict[str, list[SequenceScore]] = {}
+    for score in scores:
+        runs.setdefault(score.name, []).append(score)
+    return {
+        curve: np.stack([np.mean([run.curves[curve] for run in group], axis=0) for group in runs.values()])
+        for curve in scores[0].curves
+    }

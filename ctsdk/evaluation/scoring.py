@@ -1,0 +1,87 @@
+"""Scoring the result files of any tracker, whichever tool wrote them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ctsdk.errors import DataError
+from ctsdk.evaluation.protocols import make_protocol
+from ctsdk.evaluation.reading import find_results
+from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol, SequenceScore
+from ctsdk.evaluation.trackingnet import TrackingNetProtocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ctsdk.data.datasets import VideoDataset
+    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.evaluation.reading import ResultFiles
+
+__all__ = ["score_results"]
+
+_logger = logging.getLogger(__name__)
+
+
+def score_results(
+    place: str | Path,
+    dataset: VideoDataset,
+    *,
+    protocol: str | EvaluationProtocol | None = None,
+    skip_missing: bool = False,
+) -> Evaluation:
+    """Score a tracker's result files; no frame is read.
+
+    Boxes are scored as they stand in the files, NaN included: what a protocol does with them is part of its rules.
+    Several repetitions of a sequence count as the protocol says.
+
+    Args:
+        place: a folder or an archive of result files; see :func:`ctsdk.evaluation.reading.find_results`.
+        dataset: what was tracked.
+        protocol: whose rules, by name or made by :func:`~ctsdk.evaluation.protocols.make_protocol`; None for those that
+            the data set goes by.
+        skip_missing: leave sequences without results out, with a warning, instead of refusing; TrackingNet's protocol
+            counts them as boxes of zero.
+
+    Raises:
+        DataError: results are missing or cannot be read, or the protocol refuses them or the truth.
+        ConfigError: there is no such protocol.
+    """
+    rules = (
+        protocol
+        if isinstance(protocol, EvaluationProtocol)
+        else make_protocol(protocol or dataset.protocol, dataset.name)
+    )
+    found = find_results(place, dataset)
+    if found.missing and not isinstance(rules, TrackingNetProtocol):
+        _refuse_or_warn(found, dataset, skip_missing=skip_missing)
+    scores = [
+        score
+        for name, sequence in zip(dataset.names, dataset, strict=True)
+        if name in found.paths or isinstance(rules, TrackingNetProtocol)
+        for score in _scores(sequence, name, found, rules)
+    ]
+    return Evaluation(rules, str(dataset), tuple(scores))
+
+
+def _refuse_or_warn(found: ResultFiles, dataset: VideoDataset, *, skip_missing: bool) -> None:
+    seen = (
+        f"{len(found.missing)} of {len(dataset)} sequences of {dataset} have no results, the first of them "
+        f"{found.missing[0]!r}"
+    )
+    if not skip_missing:
+        raise DataError(f"{seen}; expected all. Run them, or skip what is missing (skip_missing, --skip-missing).")
+    _logger.warning("%s: left out, so the figures are not those of the data set", seen)
+
+
+def _scores(sequence: VideoSequence, name: str, found: ResultFiles, rules: EvaluationProtocol) -> list[SequenceScore]:
+    """Return the score of each repetition of a sequence."""
+    if name not in found.paths and isinstance(rules, TrackingNetProtocol):
+        return [rules.missing(sequence)]
+    scores = []
+    for run in found.read(name):
+        try:
+            scores.append(rules.score(sequence, run.boxes_xywh_px, run.seconds if len(run.seconds) else None))
+        except DataError as error:
+            raise DataError(f"{run.place}: {error}") from error
+    return scores
