@@ -13,8 +13,10 @@ import pytest
 import torch
 from golden.synthetic_weights import draw_all
 
+from ctsdk.cli import main
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
@@ -77,3 +79,19 @@ def ostrack_plain(ostrack_file: Path) -> OSTrackAdapter:
     from ctsdk_ostrack.adapter import OSTrackAdapter
 
     return OSTrackAdapter.load("vitb_256_mae_32x4_ep300", ostrack_file)
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Return a function that runs a command that must fail, and gives what it said on stderr."""
+
+    def run_refused(*words: str, code: int = 1) -> str:
+        assert main(list(words)) == code
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "Traceback" not in captured.err
+        if code == 1:
+            assert captured.err.count("error: ") == 1
+        return captured.err
+
+    return run_refused

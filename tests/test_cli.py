@@ -58,22 +58,6 @@ def run(tmp_path_factory: pytest.TempPathFactory, settings: list[str]) -> Path:
     return folder
 
 
-@pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Return a function that runs a command that must fail, and gives what it said on stderr."""
-
-    def run_refused(*words: str, code: int = 1) -> str:
-        assert main(list(words)) == code
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        assert "Traceback" not in captured.err
-        if code == 1:
-            assert captured.err.count("error: ") == 1
-        return captured.err
-
-    return run_refused
-
-
 # -- usage ------------------------------------------------------------------------------------------------------------
 
 
@@ -82,10 +66,13 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip() == metadata.version("ctsdk")
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("adapters", "compress", "track", "profile", "demo"))
+    assert all(
+        command in out
+        for command in ("adapters", "compress", "data", "track", "evaluate", "score", "pack", "profile", "demo")
+    )
 
 
-@pytest.mark.parametrize("command", ["adapters", "compress", "track", "profile", "demo"])
+@pytest.mark.parametrize("command", ["adapters", "compress", "track", "evaluate", "score", "pack", "profile", "demo"])
 def test_every_option_of_every_command_is_explained(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     for line in capsys.readouterr().out.splitlines():

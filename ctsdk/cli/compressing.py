@@ -1,0 +1,121 @@
+"""The commands that make a student: ``adapters``, ``compress``, ``demo``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import ctsdk
+from ctsdk.cli.options import AdapterOptions, FolderToWrite, JsonFlag, print_json
+from ctsdk.errors import ConfigError
+from ctsdk.reporting import comparison_table, measure_trackers
+from ctsdk.weights import atomic_write
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ctsdk.adapter import TrackerAdapter
+
+__all__ = ["adapters", "compress", "demo"]
+
+OFFICIAL_FILE = "student_official.pth.tar"
+
+
+def adapters(*, as_json: JsonFlag = False) -> None:
+    """List the adapters of this installation, usable or not.
+
+    Args:
+        as_json: print JSON instead of a table.
+    """
+    found = ctsdk.list_adapters()
+    if as_json:
+        print_json([asdict(info) for info in found])
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("name", "status", "from", "variants, or what to do"):
+        table.add_column(heading, overflow="fold")
+    for info in found:
+        origin = "this process" if info.distribution is None else f"{info.distribution} {info.version}"
+        # Text, not markup: the words are a stranger's, and may hold brackets.
+        cells = (info.name, info.status, origin, info.detail or ", ".join(info.variants) or info.summary)
+        table.add_row(*(Text(cell) for cell in cells))
+    Console().print(table)
+
+
+def compress(
+    config: Path | None = None,
+    *,
+    out: FolderToWrite,
+    options: AdapterOptions | None = None,
+    data: Annotated[tuple[str, ...], Parameter(name="--data", metavar="SPEC")] = (),
+    overrides: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE")] = (),
+    resume: bool = False,
+) -> None:
+    """Compress a tracker and write the student into a folder.
+
+    What is written: `student.safetensors` and `result.json`, which `--result` of other commands and
+    `ctsdk.load_result` read; `student_official.pth.tar`, which the tracker's own code loads; `metrics.jsonl`, a row per
+    step; `state.pt`, for `--resume`.
+
+    Args:
+        config: a YAML or TOML file; what it leaves out has its default.
+        out: folder for the student and the run.
+        options: which tracker, in place of what the file says.
+        data: a data set to train on, `NAME:PATH?option=value`, such as `got10k:/data/got10k?split=train`, in place of
+            what the file says; may be given many times.
+        overrides: a value that goes before the file's, such as `training.steps=500`; may be given many times.
+        resume: go on from the training state in the folder.
+    """
+    given = (options or AdapterOptions()).given()
+    keys = {"adapter": "adapter.name", "variant": "adapter.variant", "weights": "adapter.weights"}
+    # Values are read as YAML, of which JSON is a part: so a path stays a string, whatever it looks like.
+    changes = [f"{keys[name]}={json.dumps(value, ensure_ascii=False)}" for name, value in given.items()]
+    if data:
+        changes.append(f"data.train={json.dumps(data, ensure_ascii=False)}")
+    changes += overrides
+    settings = (
+        ctsdk.CompressionConfig.from_mapping({}, changes)
+        if config is None
+        else ctsdk.CompressionConfig.from_file(config, changes)
+    )
+    if settings.adapter is None:
+        raise ConfigError("no tracker is named; give --adapter (`ctsdk adapters` lists them), or `adapter:` in a file.")
+    adapter = ctsdk.load_adapter(settings.adapter.name, settings.adapter.variant, settings.adapter.weights)
+    result = ctsdk.compress(adapter, settings, run_dir=out, resume=resume)
+    result.save(out)
+    _write_official(out / OFFICIAL_FILE, adapter, result.student)
+    device = next(result.student.parameters()).device
+    adapter.teacher.to(device)
+    trackers = {"teacher": adapter.teacher, "student": result.student}
+    console = Console(soft_wrap=True)
+    console.print(comparison_table(measure_trackers(adapter, trackers), title=f"{adapter.name} on {device}"))
+    console.print(f"The student is in {out}; the tracker's own code loads {out / OFFICIAL_FILE}.", markup=False)
+
+
+def demo(*, out: FolderToWrite, seed: int = 0) -> None:
+    """Compress the tiny tracker that ships with ctsdk, compare it with its teacher, and draw both.
+
+    Args:
+        out: folder for the student, the table, the curves and the clip.
+        seed: seed of everything random.
+    """
+    from ctsdk.demo import run_demo
+
+    run_demo(out, seed=seed)
+
+
+def _write_official(path: Path, adapter: TrackerAdapter, tracker: nn.Module) -> None:
+    """Write the tracker's weights as its own code wants them, whole or not at all."""
+    import torch
+
+    tensors = {name: tensor.detach().cpu() for name, tensor in adapter.to_official(tracker).items()}
+    with atomic_write(path) as temporary:
+        torch.save({"net": tensors}, temporary)

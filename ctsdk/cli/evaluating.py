@@ -1,0 +1,318 @@
+"""The commands that measure trackers on data sets: ``evaluate``, ``score``, ``pack``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+
+import ctsdk
+from ctsdk.cli.options import FileToWrite, FolderToWrite  # noqa: TC001 - cyclopts reads the annotations
+from ctsdk.data.formats import open_dataset
+from ctsdk.errors import ConfigError
+from ctsdk.evaluation.comparing import compare
+from ctsdk.evaluation.packing import PackNumbers
+from ctsdk.evaluation.packing import pack as pack_results
+from ctsdk.evaluation.plots import save_plots
+from ctsdk.evaluation.protocols import make_protocol
+from ctsdk.evaluation.running import PREDICTIONS_FOLDER, track_dataset
+from ctsdk.evaluation.running import evaluate as evaluate_tracker
+from ctsdk.evaluation.scoring import score_results
+from ctsdk.evaluation.tables import attribute_table, figure_table
+from ctsdk.training import pick_device
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+    from torch import nn
+
+    from ctsdk.adapter import TrackerAdapter
+    from ctsdk.data.datasets import VideoDataset
+    from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol
+
+__all__ = ["evaluate", "pack", "score"]
+
+_logger = logging.getLogger(__name__)
+
+_TEACHER = "teacher"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ProtocolOptions:
+    """By which rules.
+
+    Attributes:
+        protocol: whose rules; by default those that the data set goes by.
+        integer_boxes: cut boxes to whole pixels first, as official result files of the OSTrack family have them.
+        exclude_invalid_frames: take shares of the frames with a visible target only.
+    """
+
+    protocol: Literal["ostrack", "pytracking", "got10k", "trackingnet", "lasot", "pysot"] | None = None
+    integer_boxes: bool = False
+    exclude_invalid_frames: bool = False
+
+    def rules(self, dataset: VideoDataset) -> EvaluationProtocol:
+        """Return the protocol for a data set."""
+        return make_protocol(
+            self.protocol or dataset.protocol,
+            dataset.name,
+            exclude_invalid_frames=self.exclude_invalid_frames,
+            integer_boxes=self.integer_boxes,
+        )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class NamedTrackerOptions:
+    """Which tracker an adapter's name stands for, and where it runs.
+
+    Attributes:
+        variant: member of the tracker's family, where an adapter is named.
+        weights: file of its trained weights; leave it out where the variant ships its own.
+        device: `cpu`, `cuda`, `cuda:1`; `auto` is the accelerator if there is one.
+    """
+
+    variant: str | None = None
+    weights: str | None = None
+    device: str = "auto"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How to run, and what to leave on disk.
+
+    Attributes:
+        out: folder for boxes and figures.
+        num_workers: processes that track side by side; 0 for this one.
+        plots: draw the curves into the folder, as PNG and SVG.
+    """
+
+    out: FolderToWrite | None = None
+    num_workers: Annotated[int, Parameter(validator=Number(gte=0))] = 0
+    plots: bool = False
+
+    def folder(self, dataset: VideoDataset) -> Path | None:
+        """Return the folder of one data set."""
+        return None if self.out is None else self.out / _file_name(str(dataset))
+
+
+@dataclass(frozen=True)
+class _NamedTracker:
+    """A tracker and what reports call it."""
+
+    label: str
+    adapter: TrackerAdapter
+    tracker: nn.Module
+
+
+DataOption = Annotated[tuple[str, ...], Parameter(name="--data", metavar="SPEC")]
+
+
+def evaluate(
+    tracker: str,
+    /,
+    *,
+    data: DataOption,
+    against: str | None = None,
+    options: NamedTrackerOptions | None = None,
+    rules: ProtocolOptions | None = None,
+    run: RunOptions | None = None,
+) -> None:
+    """Track every sequence of data sets once, and say how well.
+
+    A data set is written `NAME:PATH?option=value`, such as `lasot:/data/lasot`; `ctsdk data formats` lists the names.
+    Sets whose truth is behind a server are tracked only; `ctsdk pack` makes the archive for the server. With --out, a
+    command that was interrupted goes on where it stopped. Under torchrun, its processes share the work.
+
+    Args:
+        tracker: a folder that `ctsdk compress` wrote, for its student, or the name of an adapter.
+        data: what to track; may be given many times.
+        against: a second tracker, to compare with: `teacher` for that of a student, a folder or an adapter's name.
+        options: which tracker an adapter's name stands for.
+        rules: by which rules.
+        run: how to run.
+    """
+    run = run or RunOptions()
+    if run.plots and run.out is None:
+        raise ConfigError("--plots needs --out DIR, the folder to draw into.")
+    if against == _TEACHER and not Path(tracker).is_dir():
+        raise ConfigError(f"--against teacher goes with a student, and {tracker!r} is no folder of one.")
+    chosen = options or NamedTrackerOptions()
+    trackers = [_load(tracker, chosen)]
+    if against is not None:
+        other = _load_teacher(tracker, chosen) if against == _TEACHER else _load(against, chosen)
+        trackers = _told_apart(other, trackers[0])
+    for spec in data:
+        dataset = open_dataset(spec)
+        if dataset[0].has_truth:
+            protocol = (rules or ProtocolOptions()).rules(dataset)
+            _evaluate_all(trackers, dataset, protocol, run)
+        else:
+            _track_all(trackers, dataset, run)
+
+
+def score(
+    results: Path,
+    /,
+    *,
+    data: Annotated[str, Parameter(metavar="SPEC")],
+    against: Path | None = None,
+    rules: ProtocolOptions | None = None,
+    skip_missing: bool = False,
+    plots: FolderToWrite | None = None,
+) -> None:
+    """Score result files of any tracker, whichever tool wrote them; no frame is read.
+
+    Args:
+        results: a folder or a zip archive with a file of boxes for each sequence.
+        data: the data set: `NAME:PATH?option=value`, such as `lasot:/data/lasot`.
+        against: results of a second tracker, to compare with.
+        rules: by which rules.
+        skip_missing: leave sequences without results out, instead of refusing.
+        plots: folder to draw the curves into, as PNG and SVG.
+    """
+    dataset = open_dataset(data)
+    protocol = (rules or ProtocolOptions()).rules(dataset)
+    places = [results] if against is None else [against, results]
+    labels = [place.stem for place in places]
+    if len(set(labels)) < len(labels):
+        labels = [str(place) for place in places]
+    evaluations = {
+        label: score_results(place, dataset, protocol=protocol, skip_missing=skip_missing)
+        for label, place in zip(labels, places, strict=True)
+    }
+    _report(evaluations, plots=plots)
+
+
+def pack(
+    results: Path,
+    /,
+    *,
+    data: Annotated[str, Parameter(metavar="SPEC")],
+    out: FileToWrite,
+    server: Literal["got10k", "trackingnet"] | None = None,
+    numbers: PackNumbers = "got10k",
+) -> None:
+    """Pack result files for the server that keeps the truth of a test set.
+
+    Args:
+        results: a folder of result files; of an evaluation by ctsdk, its `predictions`.
+        data: the test set: `got10k:/data/got10k?split=test` or `trackingnet:/data/trackingnet?split=test`.
+        out: the archive to write, ending in `.zip`.
+        server: whose archive; by default the data set's.
+        numbers: `got10k` writes three decimals, as the toolkit does; `ostrack` whole pixels, as its family does.
+    """
+    dataset = open_dataset(data)
+    chosen = server or dataset.name
+    if chosen not in ("got10k", "trackingnet"):
+        raise ConfigError(f"{dataset} has no server to pack for; expected got10k or trackingnet.")
+    path = pack_results("got10k" if chosen == "got10k" else "trackingnet", dataset, results, out, numbers=numbers)
+    _logger.info("wrote %s (%d sequences)", path, len(dataset))
+
+
+def _load(name: str, options: NamedTrackerOptions) -> _NamedTracker:
+    device = pick_device(options.device)
+    if Path(name).is_dir():
+        if options.variant or options.weights:
+            raise ConfigError(f"{name} says which tracker it is; leave out --variant and --weights.")
+        result = ctsdk.load_result(name)
+        # The student brings its own weights; of its teacher only the structure is needed.
+        adapter = ctsdk.load_adapter(result.adapter_name, variant=result.variant, weights="random")
+        return _NamedTracker("student", adapter, result.student.to(device))
+    adapter = ctsdk.load_adapter(name, variant=options.variant, weights=options.weights)
+    return _NamedTracker(adapter.variant or adapter.name, adapter, _on(adapter, device))
+
+
+def _load_teacher(run: str, options: NamedTrackerOptions) -> _NamedTracker:
+    result = ctsdk.load_result(run)
+    told = result.config.adapter
+    weights = None if told is None else told.weights
+    adapter = ctsdk.load_adapter(result.adapter_name, variant=result.variant, weights=weights)
+    return _NamedTracker(_TEACHER, adapter, _on(adapter, pick_device(options.device)))
+
+
+def _on(adapter: TrackerAdapter, device: torch.device) -> nn.Module:
+    return adapter.teacher.to(device)
+
+
+def _told_apart(first: _NamedTracker, second: _NamedTracker) -> list[_NamedTracker]:
+    """Return both, with labels that differ."""
+    if first.label == second.label:
+        first = replace(first, label=f"{first.label}, against")
+    return [first, second]
+
+
+def _evaluate_all(
+    trackers: list[_NamedTracker], dataset: VideoDataset, protocol: EvaluationProtocol, run: RunOptions
+) -> None:
+    folder = run.folder(dataset)
+    evaluations = {
+        each.label: evaluate_tracker(
+            each.adapter,
+            each.tracker,
+            dataset,
+            protocol=protocol,
+            out=_own_folder(folder, each, trackers),
+            num_workers=run.num_workers,
+        )
+        for each in trackers
+    }
+    if not _is_first_rank():
+        return
+    if folder is not None:
+        _logger.info("boxes and figures are in %s", folder)
+    _report(evaluations, plots=folder if run.plots else None)
+
+
+def _track_all(trackers: list[_NamedTracker], dataset: VideoDataset, run: RunOptions) -> None:
+    folder = run.folder(dataset)
+    if folder is None:
+        raise ConfigError(f"the truth of {dataset} is not public, so there is nothing to show; give --out DIR.")
+    for each in trackers:
+        own = _own_folder(folder, each, trackers)
+        track_dataset(each.adapter, each.tracker, dataset, out=own, num_workers=run.num_workers)
+        if _is_first_rank():
+            boxes = (own or folder) / PREDICTIONS_FOLDER
+            _logger.info("the boxes of %s are in %s; `ctsdk pack` packs them for the server", each.label, boxes)
+
+
+def _own_folder(folder: Path | None, tracker: _NamedTracker, trackers: list[_NamedTracker]) -> Path | None:
+    if folder is None or len(trackers) == 1:
+        return folder
+    return folder / _file_name(tracker.label)
+
+
+def _file_name(label: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", label)
+
+
+def _is_first_rank() -> bool:
+    """Whether this process is the one that reports; launchers such as torchrun start several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _report(evaluations: Mapping[str, Evaluation], *, plots: Path | None) -> None:
+    console = Console(soft_wrap=True)
+    console.print(figure_table(evaluations))
+    first = next(iter(evaluations.values()))
+    if any(sequence.attributes for sequence in first.sequences):
+        console.print(attribute_table(evaluations))
+    if len(evaluations) == 2 and len({sequence.name for sequence in first.sequences}) > 1:
+        try:
+            console.print(str(compare(*evaluations.values())), markup=False)
+        except ConfigError as error:
+            # The figures above stand; a protocol whose figure is no mean over sequences has no interval.
+            _logger.warning("no interval of the difference: %s", error)
+    if plots is not None:
+        for path in save_plots(plots, evaluations):
+            _logger.info("wrote %s", path)

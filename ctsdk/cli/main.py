@@ -1,0 +1,97 @@
+"""The program: its commands, its exit codes, where its messages go."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import contextmanager
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.text import Text
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ctsdk.cli.compressing import adapters, compress, demo
+from ctsdk.cli.data import check, formats
+from ctsdk.cli.evaluating import evaluate, pack, score
+from ctsdk.cli.following import profile, track
+from ctsdk.errors import CtsdkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["app", "main"]
+
+
+def _shown_default(value: object) -> str | None:
+    """Return what help says about a default; "None", "()" and "False" would tell nobody anything."""
+    return str(value) if value not in (None, ()) and not isinstance(value, bool) else None
+
+
+app = App(
+    name="ctsdk",
+    help="Compress transformer object trackers: a student of the same class with a fraction of the blocks.",
+    help_epilogue="The guides in docs/how-to show whole runs.",
+    version=lambda: metadata.version("ctsdk"),
+    suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative=(), show_default=_shown_default),
+)
+for _command in (adapters, compress, track, evaluate, score, pack, profile, demo):
+    app.command(_command)
+
+_data = App(name="data", help="Look at data sets.")
+_data.command(check)
+_data.command(formats)
+app.command(_data)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: what would be typed after ``ctsdk``; None for what was.
+
+    Returns:
+        the exit code.
+    """
+    with _logging_to_stderr():
+        try:
+            app(arguments, exit_on_error=False, result_action="return_value")
+        except CycloptsError:
+            return 2  # the message is on stderr already
+        except CtsdkError as error:
+            _complain(str(error))
+            return 1
+        except KeyboardInterrupt:
+            _complain("interrupted")
+            return 130
+        except BrokenPipeError:
+            # Whoever read our output has gone, as `head` does. Without this, Python complains again when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+    return 0
+
+
+def _complain(message: str) -> None:
+    # Never wrapped or marked up: messages hold paths to copy, and brackets.
+    text = Text.assemble(("error: ", "bold red"), (message, "red"))
+    Console(stderr=True, soft_wrap=True, highlight=False).print(text)
+
+
+@contextmanager
+def _logging_to_stderr() -> Iterator[None]:
+    """Show what the package logs, without harm to a progress bar; leave logging as it was found."""
+    logger = logging.getLogger("ctsdk")
+    handler, level = logging.StreamHandler(), logger.level
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        with logging_redirect_tqdm([logger]):
+            yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
