@@ -73,6 +73,11 @@ def test_evaluate_says_how_well_a_student_and_its_teacher_track(
     assert main(words) == 0
     again = json.loads((folder / "student" / "scores.json").read_text())
     assert again == figures["student"]
+    capsys.readouterr()
+    boxes = [str(folder / name / "predictions") for name in ("student", "teacher")]
+    assert main(["score", boxes[0], "--against", boxes[1], "--data", spec]) == 0
+    heading = capsys.readouterr().out.splitlines()[2].split()
+    assert heading == ["teacher", "student"]
 
 
 def test_score_gives_the_figures_of_evaluate(

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -184,9 +184,7 @@ def score(
     dataset = open_dataset(data)
     protocol = (rules or ProtocolOptions()).rules(dataset)
     places = [results] if against is None else [against, results]
-    labels = [place.stem for place in places]
-    if len(set(labels)) < len(labels):
-        labels = [str(place) for place in places]
+    labels = [place.stem for place in places] if against is None else _labels(against, results)
     evaluations = {
         label: score_results(place, dataset, protocol=protocol, skip_missing=skip_missing)
         for label, place in zip(labels, places, strict=True)
@@ -243,6 +241,16 @@ def _load_teacher(run: str, options: NamedTrackerOptions) -> _NamedTracker:
 
 def _on(adapter: TrackerAdapter, device: torch.device) -> nn.Module:
     return adapter.teacher.to(device)
+
+
+def _labels(first: Path, second: Path) -> list[str]:
+    """Return what two places of results are called: where their paths differ."""
+    parts, others = list(first.parts), list(second.parts)
+    while len(parts) > 1 and len(others) > 1 and parts[-1] == others[-1]:
+        parts.pop()
+        others.pop()
+    labels = [PurePath(parts[-1]).stem, PurePath(others[-1]).stem]
+    return labels if labels[0] != labels[1] else [str(first), str(second)]
 
 
 def _told_apart(first: _NamedTracker, second: _NamedTracker) -> list[_NamedTracker]:
