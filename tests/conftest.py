@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-import types
-from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from golden.synthetic_weights import draw_all
+from official_files import official_file
 
 from ctsdk.cli import main
 
@@ -35,34 +32,7 @@ def ostrack_weights() -> dict[str, Tensor]:
 @pytest.fixture(scope="session")
 def ostrack_file(ostrack_weights: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A checkpoint as the official trainer writes it: the weights beside objects of classes that are not here."""
-    path = tmp_path_factory.mktemp("ostrack") / "OSTrack_ep0300.pth.tar"
-    names = {"lib.train.admin.stats": "AverageMeter", "lib.train.admin.settings": "Settings"}
-    modules = {name: types.ModuleType(name) for name in ("lib", "lib.train", "lib.train.admin", *names)}
-    for module, name in names.items():
-        setattr(modules[module], name, type(name, (), {"__module__": module}))
-    meter, settings = (getattr(modules[module], name)() for module, name in names.items())
-    meter.avg, settings.env = 0.5, {"workspace_dir": "."}
-    checkpoint = {
-        "epoch": 300,
-        "actor_type": "OSTrackActor",
-        "net_type": "OSTrack",
-        "net": ostrack_weights,
-        "net_info": None,
-        "constructor": None,
-        "optimizer": {
-            "state": {0: {"step": 3, "exp_avg": torch.ones(2)}},
-            "param_groups": [{"lr": 4e-4, "params": [0]}],
-        },
-        "stats": OrderedDict(train=OrderedDict({"Loss/total": meter})),
-        "settings": settings,
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for path_of_module, stand_in in modules.items():
-            patch.setitem(sys.modules, path_of_module, stand_in)
-        torch.save(checkpoint, path)
-    yield path
-    # A third of a gigabyte: more than pytest should keep of its last runs.
-    path.unlink()
+    yield from official_file(tmp_path_factory.mktemp("ostrack") / "OSTrack_ep0300.pth.tar", "OSTrack", ostrack_weights)
 
 
 @pytest.fixture(scope="session")

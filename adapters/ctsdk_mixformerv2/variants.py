@@ -1,0 +1,110 @@
+"""The members of the MixFormerV2 family that can be asked for by name, and how each tracks on which data set.
+
+Source: MCG-NJU/MixFormerV2 @ 1041438, experiments/mixformer2_vit*/*.yaml, and the search factors that its test script
+tracking/test_mixformer.sh passes, with which the published figures were made. ``tiny`` is this package's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ctsdk import TrackerSpec
+from ctsdk_mixformerv2.model import MixFormerV2Config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["DEMO_WEIGHTS", "VARIANTS", "Tracking", "Variant"]
+
+# Weights that ship with this package, by variant.
+DEMO_WEIGHTS: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """How a variant tracks, apart from its crops.
+
+    Attributes:
+        update_interval: frames between updates of the online template.
+        update_intervals: the same for a data set, by its name.
+        search_factors: search factor for a data set, by its name; elsewhere that of the spec.
+    """
+
+    update_interval: int = 200
+    update_intervals: Mapping[str, int] = field(default_factory=dict)
+    search_factors: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One architecture, what it sees and how it tracks.
+
+    Attributes:
+        config: the architecture.
+        spec: its crops.
+        tracking: its online template.
+        student_mlp_ratio: hidden channels of a student's MLPs in units of the width; None for the teacher's.
+        resizes_tables: whether weights of another input size may be loaded: positions are a formula, not learned.
+    """
+
+    config: MixFormerV2Config
+    spec: TrackerSpec
+    tracking: Tracking = field(default_factory=Tracking)
+    student_mlp_ratio: float | None = None
+    resizes_tables: bool = False
+
+
+_BASE_TRACKING = Tracking(update_intervals={"got10k": 10, "lasot": 200, "trackingnet": 25, "vot": 10})
+_SMALL_TRACKING = Tracking(
+    update_intervals={"got10k": 15, "lasot": 200, "trackingnet": 25, "vot": 10},
+    search_factors={"got10k": 4.55, "lasot": 4.4, "trackingnet": 4.55},
+)
+
+
+def _spec(search_size: int, template_size: int, search_factor: float) -> TrackerSpec:
+    return TrackerSpec(
+        template_size=template_size,
+        search_size=search_size,
+        search_factor=search_factor,
+        num_templates=2,
+        search_centre_jitter=4.5,
+        search_scale_jitter=0.5,
+    )
+
+
+def _base(depth: int, *, is_dense_to_sparse: bool = False) -> Variant:
+    """Return a ViT-B/16 MixFormerV2 at 288 px; the dense-to-sparse one has no score head and 72 bins."""
+    config = MixFormerV2Config(depth=depth)
+    if is_dense_to_sparse:
+        config = replace(config, num_bins=72, has_score=False)
+    return Variant(config, _spec(288, 128, 5.0), _BASE_TRACKING)
+
+
+def _small(depth: int, mlp_ratio: float) -> Variant:
+    """Return a ViT-B/16 MixFormerV2 at 224 px."""
+    config = MixFormerV2Config(template_size=112, search_size=224, depth=depth, mlp_ratio=mlp_ratio)
+    return Variant(config, _spec(224, 112, 4.5), _SMALL_TRACKING)
+
+
+_TINY = Variant(
+    MixFormerV2Config(
+        template_size=48, search_size=96, patch_size=8, width=128, num_heads=4, depth=8, num_bins=48, drop_path=0.0
+    ),
+    TrackerSpec(template_size=48, search_size=96, num_templates=2, search_centre_jitter=2.0),
+    Tracking(update_interval=10),
+)
+
+VARIANTS: Mapping[str, Variant] = {
+    "tiny": _TINY,
+    "mixformer2_vit_online_288_depth8_score": _base(8),
+    "mixformer2_vit_online_224_depth4_mlp1_score": _small(4, 1.0),
+    "mixformer2_vit_student_288_depth12": _base(12, is_dense_to_sparse=True),
+    "mixformer2_vit_stu_student_288_depth8": _base(8, is_dense_to_sparse=True),
+    # The 8-block model at the input size of the small one, for students with its narrow MLPs: CompressTracker-M-S.
+    "mixformer2_vit_online_224_depth8_score_to_mlp1": replace(
+        _small(8, 4.0), student_mlp_ratio=1.0, resizes_tables=True
+    ),
+    **{f"mixformer2_vit_online_288_depth{depth}_score": _base(depth) for depth in range(1, 13)},
+    **{f"mixformer2_vit_online_224_depth{depth}_mlp1_score": _small(depth, 1.0) for depth in range(1, 13)},
+}
