@@ -1,4 +1,4 @@
-"""Check an installed wheel from outside the repository: its files, its entry points and its shipped teacher."""
+"""Check an installed wheel from outside the repository: its files, its entry points, its formats and its shipped teacher."""
 
 import importlib.metadata
 import pathlib
@@ -10,9 +10,12 @@ home = pathlib.Path(ctsdk.__file__).resolve()
 if not home.is_relative_to(pathlib.Path(sys.prefix).resolve()):
     sys.exit(f"ctsdk was imported from {home}, not from the wheel in {sys.prefix}")
 names = {file.name for file in importlib.metadata.files("ctsdk") or ()}
-missing = {"py.typed", "tiny.safetensors", "LICENSE"} - names
+missing = {"py.typed", "tiny.safetensors", "trackingnet_classes.txt.gz", "LICENSE"} - names
 if missing:
     sys.exit(f"the wheel lacks {sorted(missing)}")
+unusable = [info.detail for info in (*ctsdk.list_adapters(), *ctsdk.list_datasets()) if info.status != "available"]
+if unusable:
+    sys.exit("\n".join(unusable))
 (found,) = [info for info in ctsdk.list_adapters() if info.name == "ostrack"]
 adapter = ctsdk.load_adapter("ostrack", variant="tiny")
 boxes = adapter.predict(adapter.teacher, adapter.example_batch()).boxes
