@@ -1,4 +1,4 @@
-"""Check an installed wheel from outside the repository: its files, its entry points, its formats and its shipped teacher."""
+"""Check an installed wheel from outside the repository: files, entry points, formats, and its shipped teacher."""
 
 import importlib.metadata
 import pathlib
