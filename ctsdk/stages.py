@@ -110,7 +110,16 @@ def plan_stages(
         ConfigError: a trunk is unknown, or cannot be cut so.
     """
     if not isinstance(stages, Mapping):
-        return {name: StagePlan.divide(depth, stages, initialisation, trunk=name) for name, depth in depths.items()}
+        try:
+            return {name: StagePlan.divide(depth, stages, initialisation, trunk=name) for name, depth in depths.items()}
+        except ConfigError as error:
+            if len(depths) == 1:
+                raise
+            example = ", ".join(f"{name}: {max(1, depth // 3)}" for name, depth in depths.items())
+            raise ConfigError(
+                f"{error} The trunks {', '.join(depths)} differ; give each its own, such as stages={{{example}}}. One "
+                "that is left out stays as deep as it is."
+            ) from error
     unknown = sorted(set(stages) - set(depths))
     if unknown:
         raise ConfigError(f"stages name trunks {unknown}, which the tracker does not have; it has {sorted(depths)}.")

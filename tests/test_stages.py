@@ -53,3 +53,8 @@ def test_trunks_can_differ_and_those_left_out_stay() -> None:
     assert plans["decoder"].sizes == (1, 1)
     with pytest.raises(ConfigError, match="neck"):
         plan_stages({"encoder": 12}, {"neck": 2})
+
+
+def test_one_number_that_does_not_fit_every_trunk_is_refused_with_a_mapping() -> None:
+    with pytest.raises(ConfigError, match=r"trunk 'decoder' has 2 blocks.*stages=\{encoder: 4, decoder: 1\}"):
+        plan_stages({"encoder": 12, "decoder": 2}, 4)

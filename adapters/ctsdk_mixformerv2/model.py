@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ctsdk.vit import DropPath, Mlp, PatchEmbed, merge_heads, split_heads
+
 __all__ = ["SIDES", "Block", "MixFormerV2", "MixFormerV2Config", "position_table"]
 
 SIDES = ("left", "right", "top", "bottom")
@@ -74,26 +76,6 @@ class Memory(NamedTuple):
     values: Tensor
 
 
-class DropPath(nn.Module):
-    """Skips a residual branch for whole samples in training. Source: Huang et al., ECCV 2016."""
-
-    def __init__(self, probability: float) -> None:
-        super().__init__()
-        self.probability = probability
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `x` (B, ...), some samples zero and the others scaled so that the mean stays."""
-        if not self.training or self.probability == 0.0:
-            return x
-        keep = 1.0 - self.probability
-        mask = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep)
-        return x * mask / keep
-
-    def extra_repr(self) -> str:
-        """Show the probability when printed."""
-        return f"{self.probability:.3f}"
-
-
 class MixedAttention(nn.Module):
     """Asymmetric attention: template tokens look at templates, the others at everything."""
 
@@ -124,28 +106,11 @@ class MixedAttention(nn.Module):
         return self._merge(F.scaled_dot_product_attention(q, keys, values))
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        batch, num_tokens, width = x.shape
-        qkv = self.qkv(x).reshape(batch, num_tokens, 3, self.num_heads, width // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, C / H) each
-        return q, k, v
+        return split_heads(self.qkv(x), self.num_heads)
 
     def _merge(self, x: Tensor) -> Tensor:
-        projected: Tensor = self.proj(x.transpose(1, 2).flatten(2))  # (B, N, C)
+        projected: Tensor = self.proj(merge_heads(x))  # (B, N, C)
         return projected
-
-
-class Mlp(nn.Module):
-    """Two linear layers with an exact GELU between them, token by token."""
-
-    def __init__(self, width: int, hidden_width: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden_width)
-        self.fc2 = nn.Linear(hidden_width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, N, C)."""
-        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return out
 
 
 class Block(nn.Module):
@@ -175,19 +140,6 @@ class Block(nn.Module):
     def _fed(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
         return out
-
-
-class PatchEmbed(nn.Module):
-    """Cuts a crop into patches and projects each to a token."""
-
-    def __init__(self, patch_size: int, width: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, width, patch_size, stride=patch_size)
-
-    def forward(self, crops: Tensor) -> Tensor:
-        """Return (B, cells, C), row by row."""
-        tokens: Tensor = self.proj(crops).flatten(2).transpose(1, 2)
-        return tokens
 
 
 def position_table(num_cells: int, width: int) -> Tensor:

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ctsdk.vit import DropPath, Mlp, PatchEmbed, merge_heads, split_heads
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -85,26 +87,6 @@ class TrunkState(NamedTuple):
     left: Tensor | None = None
 
 
-class DropPath(nn.Module):
-    """Skips a residual branch for whole samples in training. Source: Huang et al., ECCV 2016."""
-
-    def __init__(self, probability: float) -> None:
-        super().__init__()
-        self.probability = probability
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `x` (B, ...), some samples zero and the others scaled so that the mean stays."""
-        if not self.training or self.probability == 0.0:
-            return x
-        keep = 1.0 - self.probability
-        mask = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep)
-        return x * mask / keep
-
-    def extra_repr(self) -> str:
-        """Show the probability when printed."""
-        return f"{self.probability:.3f}"
-
-
 class Attention(nn.Module):
     """Full self-attention, all tokens to all tokens."""
 
@@ -126,28 +108,11 @@ class Attention(nn.Module):
         return self._merge(weights @ v), weights
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        batch, num_tokens, width = x.shape
-        qkv = self.qkv(x).reshape(batch, num_tokens, 3, self.num_heads, width // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, C / H) each
-        return q, k, v
+        return split_heads(self.qkv(x), self.num_heads)
 
     def _merge(self, x: Tensor) -> Tensor:
-        projected: Tensor = self.proj(x.transpose(1, 2).flatten(2))  # (B, N, C)
+        projected: Tensor = self.proj(merge_heads(x))  # (B, N, C)
         return projected
-
-
-class Mlp(nn.Module):
-    """Two linear layers with an exact GELU between them, token by token."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, N, C)."""
-        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return out
 
 
 class Block(nn.Module):
@@ -163,7 +128,7 @@ class Block(nn.Module):
         self.attn = Attention(width, num_heads)
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width)
+        self.mlp = Mlp(width, 4 * width)
         self.keep_ratio = keep_ratio
 
     def forward(self, state: TrunkState) -> TrunkState:
@@ -213,19 +178,6 @@ def _eliminate(state: TrunkState, weights: Tensor, keep_ratio: float) -> TrunkSt
     left = left.scatter(1, gone[..., None].expand(-1, -1, width), search[:, num_kept:])
     tokens = torch.cat([state.tokens[:, :num_template], search[:, :num_kept]], dim=1)
     return state._replace(tokens=tokens, kept=kept, left=left)
-
-
-class PatchEmbed(nn.Module):
-    """Cuts a crop into patches and projects each to a token."""
-
-    def __init__(self, patch_size: int, width: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, width, patch_size, stride=patch_size)
-
-    def forward(self, crops: Tensor) -> Tensor:
-        """Return (B, cells, C), row by row."""
-        tokens: Tensor = self.proj(crops).flatten(2).transpose(1, 2)
-        return tokens
 
 
 class Backbone(nn.Module):

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ctsdk.vit import Mlp, PatchEmbed, merge_heads, split_heads
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -102,26 +104,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the attended tokens, (B, N, C)."""
-        batch, num_tokens, width = x.shape
-        qkv = self.qkv(x).reshape(batch, num_tokens, 3, self.num_heads, width // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, C / H) each
+        q, k, v = split_heads(self.qkv(x), self.num_heads)
         attended = F.scaled_dot_product_attention(q, k, v)
-        projected: Tensor = self.proj(attended.transpose(1, 2).flatten(2))  # (B, N, C)
+        projected: Tensor = self.proj(merge_heads(attended))  # (B, N, C)
         return projected
-
-
-class Mlp(nn.Module):
-    """Two linear layers with an exact GELU between them, token by token."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, N, C)."""
-        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return out
 
 
 class Block(nn.Module):
@@ -132,26 +118,13 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = SelfAttention(width, num_heads)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width)
+        self.mlp = Mlp(width, 4 * width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the tokens after this block, (B, N, C)."""
         x = x + self.attn(self.norm1(x))
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
-
-
-class PatchEmbed(nn.Module):
-    """Cuts a crop into patches and projects each to a token."""
-
-    def __init__(self, patch_size: int, width: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, width, patch_size, stride=patch_size)
-
-    def forward(self, crops: Tensor) -> Tensor:
-        """Return (B, cells, C), row by row."""
-        tokens: Tensor = self.proj(crops).flatten(2).transpose(1, 2)
-        return tokens
 
 
 class EncoderBody(nn.Module):

@@ -24,8 +24,9 @@ from ctsdk.replacement import draw_mix
 from ctsdk.stages import plan_stages
 from ctsdk.student import trunk_depths
 from ctsdk.training import Trainer, step_losses
+from ctsdk.vit import DropPath
 from ctsdk_ostrack.adapter import OSTrackAdapter
-from ctsdk_ostrack.model import DropPath, OSTrack
+from ctsdk_ostrack.model import OSTrack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
