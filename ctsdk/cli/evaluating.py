@@ -25,7 +25,7 @@ from ctsdk.evaluation.protocols import make_protocol
 from ctsdk.evaluation.running import PREDICTIONS_FOLDER, track_dataset
 from ctsdk.evaluation.running import evaluate as evaluate_tracker
 from ctsdk.evaluation.scoring import score_results
-from ctsdk.evaluation.tables import attribute_table, figure_table
+from ctsdk.evaluation.tables import attribute_table, figure_table, sequence_table
 from ctsdk.training import pick_device
 
 if TYPE_CHECKING:
@@ -143,8 +143,7 @@ def evaluate(
         run: how to run.
     """
     run = run or RunOptions()
-    if run.plots and run.out is None:
-        raise ConfigError("--plots needs --out DIR, the folder to draw into.")
+    _check_plots(run.plots, run.out)
     if against == _TEACHER and not Path(tracker).is_dir():
         raise ConfigError(f"--against teacher goes with a student, and {tracker!r} is no folder of one.")
     chosen = options or NamedTrackerOptions()
@@ -169,7 +168,8 @@ def score(
     against: Path | None = None,
     rules: ProtocolOptions | None = None,
     skip_missing: bool = False,
-    plots: FolderToWrite | None = None,
+    out: FolderToWrite | None = None,
+    plots: bool = False,
 ) -> None:
     """Score result files of any tracker, whichever tool wrote them; no frame is read.
 
@@ -179,8 +179,10 @@ def score(
         against: results of a second tracker, to compare with.
         rules: by which rules.
         skip_missing: leave sequences without results out, instead of refusing.
-        plots: folder to draw the curves into, as PNG and SVG.
+        out: folder for `sequences.csv` and, if the sequences have any, `attributes.csv`.
+        plots: draw the curves into the folder, as PNG and SVG.
     """
+    _check_plots(plots, out)
     dataset = open_dataset(data)
     protocol = (rules or ProtocolOptions()).rules(dataset)
     places = [results] if against is None else [against, results]
@@ -189,7 +191,11 @@ def score(
         label: score_results(place, dataset, protocol=protocol, skip_missing=skip_missing)
         for label, place in zip(labels, places, strict=True)
     }
-    _report(evaluations, plots=plots)
+    _report(evaluations)
+    if out is not None:
+        _write_tables(evaluations, out)
+        if plots:
+            _draw(evaluations, out)
 
 
 def pack(
@@ -277,9 +283,14 @@ def _evaluate_all(
     }
     if not _is_first_rank():
         return
+    _report(evaluations)
     if folder is not None:
         _logger.info("boxes and figures are in %s", folder)
-    _report(evaluations, plots=folder if run.plots else None)
+        if len(trackers) > 1:
+            # Of one tracker alone, the evaluation has left them there.
+            _write_tables(evaluations, folder)
+        if run.plots:
+            _draw(evaluations, folder)
 
 
 def _track_all(trackers: list[_NamedTracker], dataset: VideoDataset, run: RunOptions) -> None:
@@ -309,11 +320,16 @@ def _is_first_rank() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _report(evaluations: Mapping[str, Evaluation], *, plots: Path | None) -> None:
+def _check_plots(plots: bool, out: Path | None) -> None:
+    if plots and out is None:
+        raise ConfigError("--plots needs --out DIR, the folder to draw into.")
+
+
+def _report(evaluations: Mapping[str, Evaluation]) -> None:
     console = Console(soft_wrap=True)
     console.print(figure_table(evaluations))
     first = next(iter(evaluations.values()))
-    if any(sequence.attributes for sequence in first.sequences):
+    if first.by_attribute():
         console.print(attribute_table(evaluations))
     if len(evaluations) == 2 and len({sequence.name for sequence in first.sequences}) > 1:
         try:
@@ -321,6 +337,18 @@ def _report(evaluations: Mapping[str, Evaluation], *, plots: Path | None) -> Non
         except ConfigError as error:
             # The figures above stand; a protocol whose figure is no mean over sequences has no interval.
             _logger.warning("no interval of the difference: %s", error)
-    if plots is not None:
-        for path in save_plots(plots, evaluations):
-            _logger.info("wrote %s", path)
+
+
+def _write_tables(evaluations: Mapping[str, Evaluation], folder: Path) -> None:
+    """Leave all figures of each sequence and attribute in a folder."""
+    first = next(iter(evaluations.values()))
+    folder.mkdir(parents=True, exist_ok=True)
+    sequence_table(evaluations, tuple(first.sequences[0].figures)).write_csv(folder / "sequences.csv")
+    if first.by_attribute():
+        attribute_table(evaluations, tuple(first.figures)).write_csv(folder / "attributes.csv")
+    _logger.info("the tables are in %s", folder)
+
+
+def _draw(evaluations: Mapping[str, Evaluation], folder: Path) -> None:
+    for path in save_plots(folder, evaluations):
+        _logger.info("wrote %s", path)
