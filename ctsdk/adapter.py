@@ -225,6 +225,13 @@ class TrackerAdapter(ABC):
     def task_loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         """Return the tracker's own losses against the truth: scalars, already weighted; their sum is minimised."""
 
+    def locate(self, tracker: nn.Module, batch: Batch) -> Prediction:
+        """Return what `tracker` says of `batch` when it tracks: it may look at the crops, and not at the true boxes.
+
+        The default is :meth:`predict`. A tracker whose prediction in training is given part of the truth overrides it.
+        """
+        return self.predict(tracker, batch)
+
     def guidance_loss(self, student: Prediction, teacher: Prediction, batch: Batch) -> dict[str, Tensor]:
         """Return the losses that pull the prediction of `student` to that of `teacher`: scalars, already weighted.
 

@@ -67,7 +67,7 @@ def count_macs(adapter: TrackerAdapter, tracker: nn.Module) -> int:
 
     batch = adapter.example_batch().to(next(tracker.parameters()).device)
     with _plain_kernels(), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        adapter.predict(tracker.eval(), batch)
+        adapter.locate(tracker.eval(), batch)
     return int(counter.get_total_flops()) // 2
 
 
@@ -96,8 +96,8 @@ def measure_latencies_ms(
     timers = []
     for tracker in trackers:
         batch = adapter.example_batch().to(next(tracker.parameters()).device)
-        names = {"predict": adapter.predict, "tracker": tracker.eval(), "batch": batch}
-        timers.append(Timer("predict(tracker, batch)", globals=names, num_threads=torch.get_num_threads()))
+        names = {"locate": adapter.locate, "tracker": tracker.eval(), "batch": batch}
+        timers.append(Timer("locate(tracker, batch)", globals=names, num_threads=torch.get_num_threads()))
     with torch.inference_mode():
         for timer in timers:
             timer.timeit(max(1, num_rounds // 10))

@@ -211,8 +211,8 @@ class Trainer:
         for batch in (batch.to(self.device) for batch in batches):
             prediction = self.adapter.predict(self.student, batch)
             losses.append(sum(value.item() for value in self.adapter.task_loss(prediction, batch).values()))
-            truth = xywh_to_xyxy(batch.search_boxes[-1])
-            overlaps.append(iou(cxcywh_to_xyxy(prediction.boxes), truth).mean().item())
+            truth, boxes = xywh_to_xyxy(batch.search_boxes[-1]), self.adapter.locate(self.student, batch).boxes
+            overlaps.append(iou(cxcywh_to_xyxy(boxes), truth).mean().item())
         return {"validation/loss": float(np.mean(losses)), "validation/iou": float(np.mean(overlaps))}
 
     def save_state(self) -> Path:

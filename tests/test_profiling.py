@@ -20,6 +20,21 @@ def test_params_and_macs_are_those_of_the_layers() -> None:
     assert figures.device == "cpu"
 
 
+class Prompted(ToyAdapter):
+    """Runs only half of the tracker where the truth helps."""
+
+    def predict(self, tracker: nn.Module, batch: ctsdk.Batch) -> ctsdk.Prediction:
+        return ctsdk.Prediction(batch.search_boxes[0] + 0 * tracker.head.weight.sum())
+
+    def locate(self, tracker: nn.Module, batch: ctsdk.Batch) -> ctsdk.Prediction:
+        return super().predict(tracker, batch)
+
+
+def test_what_is_measured_is_tracking_and_not_a_prompted_prediction() -> None:
+    adapter = Prompted(toy_adapter().teacher)
+    assert count_macs(adapter, adapter.teacher) == count_macs(toy_adapter(), adapter.teacher) > 0
+
+
 def test_fewer_blocks_cost_less() -> None:
     adapter = toy_adapter()
     student = ctsdk.build_student(adapter, {"layers": ctsdk.StagePlan.divide(6, 2)})

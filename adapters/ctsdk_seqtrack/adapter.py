@@ -124,13 +124,28 @@ class SeqTrackAdapter(TrackerAdapter):
     def predict(self, tracker: nn.Module, batch: Batch) -> Prediction:
         """Ask the tracker for each word of the true box, given those before it.
 
-        The boxes are of the likeliest word at each place. A session goes on from the tracker's own words instead.
+        The boxes are of the likeliest word at each place. :meth:`locate` goes on from the tracker's own words instead.
         """
         words = F.pad(self._true_words(batch), (1, 0), value=self.teacher.config.start_word)  # (B, 5)
         logits = tracker(batch.templates, batch.searches[0], words)  # (B, 5, V)
         num_bins, size = self.teacher.config.num_bins, self.spec.search_size
         likeliest = logits[:, :NUM_COORDINATES, :num_bins].argmax(dim=-1)
         return Prediction(boxes_of_words(likeliest, num_bins) * (size - 1) / size, {"logits": logits})
+
+    def locate(self, tracker: nn.Module, batch: Batch) -> Prediction:
+        """Let the tracker write the box, each word from its own words before, without a window."""
+        config = self.teacher.config
+        if isinstance(tracker, SeqTrack):
+            words, _ = tracker.write(
+                tracker.look(batch.searches[0], tracker.encoder.body.embed_templates(batch.templates))
+            )
+        else:
+            start = torch.full((batch.size, 1), config.start_word, device=batch.searches.device)
+            words, _ = write_box(
+                lambda words: tracker(batch.templates, batch.searches[0], words)[:, -1], start, config.num_bins, None
+            )
+        size = self.spec.search_size
+        return Prediction(boxes_of_words(words, config.num_bins) * (size - 1) / size, {"words": words})
 
     def task_loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         """Return the cross entropy of the words of the true box and of END."""

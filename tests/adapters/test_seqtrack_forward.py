@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -224,6 +225,34 @@ def test_the_centre_is_never_on_the_border_of_a_windowed_crop() -> None:
     assert (words[0, :2] > 0).all()
     assert words[0, 2:].tolist() == [0, 0]
     assert unwindowed.tolist() == [[0, 0, 0, 0]]
+
+
+class Elsewhere(torch.nn.Module):
+    """A SeqTrack in a class that this package does not know."""
+
+    def __init__(self, tracker: SeqTrack) -> None:
+        super().__init__()
+        self.inner = tracker
+
+    def forward(self, templates: Tensor, search: Tensor, words: Tensor) -> Tensor:
+        logits: Tensor = self.inner(templates, search, words)
+        return logits
+
+
+def test_the_located_box_is_written_without_the_true_one() -> None:
+    adapter = tiny()
+    batch = adapter.example_batch(3)
+    other = dataclasses.replace(batch, search_boxes=batch.search_boxes / 2)
+    with torch.inference_mode():
+        adapter.teacher.decoder.embedding.position_embeddings.weight.mul_(30.0)
+        words, _ = adapter.teacher.write(memory_of(adapter, batch))
+        located = adapter.locate(adapter.teacher, batch)
+        assert torch.equal(located.outputs["words"], words)
+        assert torch.equal(adapter.locate(adapter.teacher, other).boxes, located.boxes)
+        assert torch.equal(adapter.locate(Elsewhere(adapter.teacher), batch).boxes, located.boxes)
+        # A batch counts to the border of the last pixel, words to its centre.
+        assert torch.equal(located.boxes, words / 399 * 95 / 96)
+        assert not torch.equal(adapter.predict(adapter.teacher, batch).boxes, located.boxes)
 
 
 # -- parts -------------------------------------------------------------------------------------------------------------
