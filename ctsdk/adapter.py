@@ -202,10 +202,13 @@ class TrackerAdapter(ABC):
         spec: what the tracker sees.
         teacher: the trained tracker.
         variant: which member of a family the teacher is; None for an adapter of one tracker.
+        capabilities: what the adapter can do beyond prediction and losses: "session", follow a target through a video;
+            "official", write and read the layout of the tracker's own code. Checks of what it cannot do are skipped.
     """
 
     name: ClassVar[str]
     api_version: ClassVar[int] = 1
+    capabilities: frozenset[str] = frozenset({"session"})
     spec: TrackerSpec
     teacher: nn.Module
     variant: str | None = None

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
+from ctsdk.contract import look_before_training
 from ctsdk.data.feed import gather
 from ctsdk.errors import AdapterContractError, ConfigError, TrainingError
 from ctsdk.losses import imitation_loss
@@ -174,6 +175,7 @@ class Trainer:
             the rows of the metrics.
 
         Raises:
+            AdapterContractError: the first batch shows that the adapter does not keep the contract.
             TrainingError: a loss or gradient is not finite. The student is as after the last good step, and if the run
                 has a folder, its state is there.
         """
@@ -185,7 +187,10 @@ class Trainer:
         with frozen(self.adapter.teacher), _own_randomness(self.device), bar, self._metrics() as metrics:
             begin, first = time.monotonic(), self.step
             while self.step < total:
-                row = self._train_step(gather(batches, settings.batch_size))
+                parts = gather(batches, settings.batch_size)
+                if self.step == first:
+                    look_before_training(self.adapter, self.student, self.plans, parts[0].to(self.device))
+                row = self._train_step(parts)
                 metrics.add(self.step, **row)
                 self.step += 1
                 bar.update()

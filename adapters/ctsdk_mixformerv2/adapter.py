@@ -56,6 +56,7 @@ class MixFormerV2Adapter(TrackerAdapter):
     """
 
     name: ClassVar[str] = "mixformerv2"
+    capabilities = frozenset({"session", "official"})
     teacher: MixFormerV2
 
     def __init__(

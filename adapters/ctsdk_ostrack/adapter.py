@@ -47,6 +47,7 @@ class OSTrackAdapter(TrackerAdapter):
     """
 
     name: ClassVar[str] = "ostrack"
+    capabilities = frozenset({"session", "official"})
     teacher: OSTrack
 
     def __init__(self, teacher: OSTrack, *, spec: TrackerSpec | None = None, variant: str | None = None) -> None:

@@ -52,6 +52,7 @@ class SeqTrackAdapter(TrackerAdapter):
     """
 
     name: ClassVar[str] = "seqtrack"
+    capabilities = frozenset({"session", "official"})
     teacher: SeqTrack
 
     def __init__(

@@ -1,0 +1,107 @@
+"""What can be seen of a broken contract in passing: faults of predictions and losses, and a look before a run begins.
+
+The thorough checks are in :mod:`ctsdk.testing`. These here cost a few forward passes, so every run makes them once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ctsdk.errors import AdapterContractError
+from ctsdk.replacement import all_teacher, mixed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ctsdk.adapter import Batch, Prediction, TrackerAdapter
+    from ctsdk.stages import StagePlan
+
+__all__ = ["boxes_fault", "look_before_training", "losses_fault"]
+
+# Shares of a crop of an untrained tracker may stray a little; pixels and logits stray far.
+_BOX_RANGE = (-1.0, 2.0)
+
+
+def boxes_fault(prediction: Prediction, num_samples: int) -> str:
+    """Return what is wrong with the boxes of a prediction, one sentence; empty where nothing is."""
+    boxes: object = prediction.boxes
+    if not isinstance(boxes, Tensor):
+        return f"predict() gave boxes of type {type(boxes).__name__}; expected a tensor."
+    if tuple(boxes.shape) != (num_samples, 4):
+        return (
+            f"predict() gave boxes of shape {tuple(boxes.shape)} for {num_samples} samples; expected "
+            f"{(num_samples, 4)}, cxcywh."
+        )
+    if not boxes.is_floating_point():
+        return f"predict() gave boxes of dtype {boxes.dtype}; expected floating point, in shares of the search crop."
+    low, high = boxes.min().item(), boxes.max().item()
+    # NaN is inside by this comparison: a broken sample is no broken contract.
+    if low < _BOX_RANGE[0] or high > _BOX_RANGE[1]:
+        return f"predict() gave box values from {low:.4g} to {high:.4g}; expected shares of the search crop, in [0, 1]."
+    return ""
+
+
+def losses_fault(method: str, losses: object) -> str:
+    """Return what is wrong with what a loss method gave, one sentence; empty where nothing is."""
+    if not isinstance(losses, dict) or not losses:
+        return f"{method}() gave {losses!r:.80}; expected a dict with at least one named loss."
+    for name, loss in losses.items():
+        if not isinstance(name, str):
+            return f"{method}() gave a loss named {name!r}; expected a string."
+        if not isinstance(loss, Tensor) or loss.ndim != 0:
+            seen = f"of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"of type {type(loss).__name__}"
+            return f"{method}() gave {name!r} {seen}; expected a scalar tensor. Average it over the batch."
+    return ""
+
+
+def look_before_training(
+    adapter: TrackerAdapter, student: nn.Module, plans: Mapping[str, StagePlan], batch: Batch
+) -> None:
+    """Look at what a mistaken adapter most often gets wrong, on the first batch of a run.
+
+    Nothing of the student or the teacher changes, and no random number is drawn. The teacher is in eval mode.
+
+    Args:
+        adapter: the adapter.
+        student: the student of `plans`.
+        plans: the stages of every trunk.
+        batch: on the device of both.
+
+    Raises:
+        AdapterContractError: boxes or losses have another form than the contract asks for, or the teacher's blocks
+            inside the student do not make the teacher.
+    """
+    modes = [(module, module.training) for module in student.modules()]
+    student.eval()
+    try:
+        with torch.no_grad():
+            expected = adapter.predict(adapter.teacher, batch)
+            fault = boxes_fault(expected, batch.size) or losses_fault("task_loss", adapter.task_loss(expected, batch))
+            if not fault:
+                with mixed(adapter, student, plans, all_teacher(plans)):
+                    seen = adapter.predict(student, batch)
+                fault = _mix_fault(seen.boxes, expected.boxes)
+    finally:
+        for module, training in modes:
+            module.training = training
+    if fault:
+        raise AdapterContractError(
+            f"adapter {adapter.name!r}: {fault} `ctsdk check`, or ctsdk.testing.check_adapter(adapter), looks at all "
+            "promises of an adapter and says how to mend each."
+        )
+
+
+def _mix_fault(seen: Tensor, expected: Tensor) -> str:
+    """Return what is wrong with the boxes of the mix of teacher blocks alone; empty where nothing is."""
+    # Other kernels may be picked for other addresses on an accelerator, so this is no test of equality there.
+    tolerance = 0.0 if seen.device.type == "cpu" else 1e-2
+    if torch.allclose(seen.float(), expected.float(), rtol=0.0, atol=tolerance, equal_nan=True):
+        return ""
+    return (
+        f"with all the teacher's blocks in place the student's boxes are off by up to "
+        f"{(seen.float() - expected.float()).abs().max():.2e}; expected the teacher's own. Something outside the trunk "
+        "depends on the blocks: mend it in Trunk(after_swap=...)."
+    )

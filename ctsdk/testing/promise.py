@@ -1,0 +1,123 @@
+"""How a promise is written: a function of an adapter that tells what it found and how to mend it."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from ctsdk.errors import AdapterContractError
+from ctsdk.stages import plan_stages
+from ctsdk.student import build_student, trunk_depths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from torch import nn
+
+    from ctsdk.adapter import Batch, Prediction, TrackerAdapter
+    from ctsdk.replacement import Mix
+    from ctsdk.stages import StagePlan
+
+__all__ = ["Setting", "differences", "every_mix", "few_stages", "promise", "require", "setting"]
+
+# Enough stages for every kind of neighbour, few enough for every mix to be run.
+_MOST_STAGES = 3
+_START_FROM_ERROR = "start from that error; it is the cause of this one, with its own traceback."
+
+
+class _BrokenError(Exception):
+    """A promise does not hold: what was found, and how to mend it."""
+
+    def __init__(self, found: str, mend: str) -> None:
+        super().__init__(found)
+        self.mend = mend
+
+
+def require(holds: bool, found: str, mend: str) -> None:
+    """Break the promise unless it holds.
+
+    Args:
+        holds: whether it does.
+        found: what was seen and what was expected.
+        mend: what the adapter's author does about it.
+    """
+    if not holds:
+        raise _BrokenError(found, mend)
+
+
+def promise(check: Callable[[TrackerAdapter], None]) -> Callable[[TrackerAdapter], None]:
+    """Make a failure of `check` say the promise, what was found, how to mend it and where to read on.
+
+    Raises:
+        AdapterContractError: by the function that this returns, whatever went wrong in `check`.
+    """
+
+    @functools.wraps(check)
+    def told(adapter: TrackerAdapter) -> None:
+        try:
+            check(adapter)
+        except _BrokenError as broken:
+            raise _failure(check, str(broken), broken.mend) from None
+        except Exception as error:
+            # Whatever an adapter raises is a promise broken; the error stays attached, with its own traceback.
+            raise _failure(check, f"{type(error).__name__}: {error}", _START_FROM_ERROR) from error
+
+    return told
+
+
+def _failure(check: Callable[[TrackerAdapter], None], found: str, mend: str) -> AdapterContractError:
+    claim = (check.__doc__ or "").strip().partition("\n")[0]
+    return AdapterContractError(
+        f"{claim}\n  found:   {found}\n  to mend: {mend}\n  to read: python -m pydoc ctsdk.testing.{check.__name__}"
+    )
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What most checks need.
+
+    Attributes:
+        batch: two samples of noise.
+        plans: a few stages for each trunk.
+        student: a student of these stages, in eval mode.
+    """
+
+    batch: Batch
+    plans: dict[str, StagePlan]
+    student: nn.Module
+
+
+def setting(adapter: TrackerAdapter) -> Setting:
+    """Return a batch, plans, and a student of them."""
+    plans = plan_stages(trunk_depths(adapter), few_stages(adapter))
+    return Setting(adapter.example_batch(2), plans, build_student(adapter, plans).eval())
+
+
+def few_stages(adapter: TrackerAdapter) -> dict[str, int]:
+    """Return a small number of stages for each trunk."""
+    return {name: min(depth, _MOST_STAGES) for name, depth in trunk_depths(adapter).items()}
+
+
+def every_mix(plans: Mapping[str, StagePlan]) -> Iterator[Mix]:
+    """Yield every mix with at least one student stage."""
+    choices = [itertools.product([False, True], repeat=plan.num_stages) for plan in plans.values()]
+    for flags in itertools.product(*choices):
+        if any(itertools.chain.from_iterable(flags)):
+            yield dict(zip(plans, flags, strict=True))
+
+
+def differences(seen: Prediction, expected: Prediction) -> str:
+    """Return which outputs of two predictions differ, and by how much; empty where all are the same bit for bit."""
+    pairs = {"boxes": (seen.boxes, expected.boxes)}
+    pairs |= {name: (seen.outputs[name], value) for name, value in expected.outputs.items() if name in seen.outputs}
+    told = []
+    for name, (one, other) in pairs.items():
+        if one.shape != other.shape:
+            told.append(f"{name} has shape {tuple(one.shape)} instead of {tuple(other.shape)}")
+        elif not torch.equal(one, other):
+            told.append(f"{name} differs by up to {(one.double() - other.double()).abs().max():.2e}")
+    return ", ".join(told)
