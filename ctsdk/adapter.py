@@ -202,8 +202,9 @@ class TrackerAdapter(ABC):
         spec: what the tracker sees.
         teacher: the trained tracker.
         variant: which member of a family the teacher is; None for an adapter of one tracker.
-        capabilities: what the adapter can do beyond prediction and losses: "session", follow a target through a video;
-            "official", write and read the layout of the tracker's own code. Checks of what it cannot do are skipped.
+        capabilities: what the adapter can do beyond predicting and losses. "session": it follows a target through a
+            video. "official": :meth:`to_official` and :meth:`from_official` give back what they were given. Checks and
+            instruments ask here, never for the name of an adapter, and leave out what does not apply.
     """
 
     name: ClassVar[str]
@@ -272,7 +273,16 @@ class TrackerAdapter(ABC):
         return copy.deepcopy(self.trunks()[trunk].blocks(self.teacher)[plan.sources[stage]])
 
     def session(self, tracker: nn.Module) -> TrackingSession:
-        """Return a session that follows one target with `tracker`, by the crops of :attr:`spec`."""
+        """Return a session that follows one target with `tracker`, by the crops of :attr:`spec`.
+
+        Raises:
+            AdapterContractError: "session" is not among the :attr:`capabilities`.
+        """
+        if "session" not in self.capabilities:
+            raise AdapterContractError(
+                f"adapter {self.name!r} follows no target: its capabilities are {sorted(self.capabilities)}. "
+                'Add "session" to them if its network is a tracker.'
+            )
         # Imported here because the instruments stand above the contract; a session is the one default that needs them.
         from ctsdk.tracking import CropSession
 

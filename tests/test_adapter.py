@@ -5,6 +5,9 @@ import torch
 from toy import toy_adapter, toy_batches
 
 import ctsdk
+from ctsdk_mixformerv2.adapter import MixFormerV2Adapter
+from ctsdk_ostrack.adapter import OSTrackAdapter
+from ctsdk_seqtrack.adapter import SeqTrackAdapter
 
 
 def test_shapes_of_a_batch_are_checked() -> None:
@@ -60,3 +63,21 @@ def test_default_guidance_is_two_giou_and_five_l1() -> None:
 def test_files_are_refused_by_default() -> None:
     with pytest.raises(ctsdk.AdapterContractError, match="Override from_official"):
         toy_adapter().from_official("x.pth")
+
+
+def test_capabilities_say_what_can_be_asked_for() -> None:
+    adapter = toy_adapter()
+    assert adapter.capabilities == {"session"}
+    adapter.session(adapter.teacher)
+    adapter.capabilities = frozenset({"official"})
+    with pytest.raises(
+        ctsdk.AdapterContractError, match=r"'toy' follows no target: its capabilities are \['official'\]"
+    ):
+        adapter.session(adapter.teacher)
+
+
+@pytest.mark.parametrize("adapter_class", [OSTrackAdapter, MixFormerV2Adapter, SeqTrackAdapter])
+def test_built_in_adapters_track_and_speak_the_official_layout(adapter_class: type[ctsdk.TrackerAdapter]) -> None:
+    assert adapter_class.capabilities == {"session", "official"}
+    for method in ("to_official", "from_official"):
+        assert method in vars(adapter_class)
