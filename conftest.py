@@ -18,7 +18,6 @@ import shlex
 import shutil
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,15 +72,9 @@ def _read_commands(example: Example) -> None:
 
 def _install(folder: str) -> None:
     """Make a project importable and its entry points visible, as ``pip install`` would, without a network."""
-    project = tomllib.loads((Path(folder) / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    information = Path(folder) / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    information.mkdir()
-    metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    (information / "METADATA").write_text(metadata, encoding="utf-8")
-    lines = []
-    for group, entries in project["entry-points"].items():
-        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
-    (information / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+    from tests.distributions import write_metadata
+
+    write_metadata(Path(folder))
     sys.path.insert(0, str(Path(folder).resolve()))
 
 

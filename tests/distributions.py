@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import tomllib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,19 @@ def fake_distributions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     yield Distributions(folder, monkeypatch)
     for module in imported():
         del sys.modules[module]
+
+
+def write_metadata(project: Path) -> None:
+    """Write beside a project's modules what an installer would; with the folder on the path, it is installed."""
+    told = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    information = project / f"{told['name'].replace('-', '_')}-{told['version']}.dist-info"
+    information.mkdir()
+    metadata = f"Metadata-Version: 2.1\nName: {told['name']}\nVersion: {told['version']}\n"
+    (information / "METADATA").write_text(metadata, encoding="utf-8")
+    lines = []
+    for group, entries in told["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
+    (information / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
 
 
 def imported() -> set[str]:

@@ -68,11 +68,24 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert all(
         command in out
-        for command in ("adapters", "compress", "data", "track", "evaluate", "score", "pack", "profile", "demo")
+        for command in (
+            "adapters",
+            "new-adapter",
+            "compress",
+            "data",
+            "track",
+            "evaluate",
+            "score",
+            "pack",
+            "profile",
+            "demo",
+        )
     )
 
 
-@pytest.mark.parametrize("command", ["adapters", "compress", "track", "evaluate", "score", "pack", "profile", "demo"])
+@pytest.mark.parametrize(
+    "command", ["adapters", "new-adapter", "compress", "track", "evaluate", "score", "pack", "profile", "demo"]
+)
 def test_every_option_of_every_command_is_explained(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     for line in capsys.readouterr().out.splitlines():
@@ -92,6 +105,7 @@ def test_every_option_of_every_command_is_explained(command: str, capsys: pytest
         (["compress"], "--out"),
         (["compress", "--out", __file__], "--out"),
         (["demo"], "--out"),
+        (["new-adapter"], "NAME"),
     ],
 )
 def test_wrong_usage_exits_with_two(words: list[str], said: str, refused: Callable[..., str]) -> None:
@@ -172,6 +186,23 @@ def test_an_adapter_that_cannot_be_used_is_listed_with_the_reason(
     monkeypatch.setattr(ctsdk, "list_adapters", lambda: [lame])
     assert main(["adapters"]) == 0
     assert "'ctsdk[lame]'" in " ".join(capsys.readouterr().out.split())
+
+
+# -- new-adapter ------------------------------------------------------------------------------------------------------
+
+
+def test_new_adapter_lists_what_it_wrote_and_says_what_is_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new-adapter", "snow_lynx"]) == 0
+    *files, last = capsys.readouterr().out.splitlines()
+    assert "ctsdk-snow-lynx/ctsdk_snow_lynx/adapter.py" in files
+    assert all((tmp_path / file).is_file() for file in files)
+    assert last.startswith("Next: pip install -e ctsdk-snow-lynx")
+    assert "ctsdk-snow-lynx exists" in refused("new-adapter", "snow_lynx")
+    assert "Would 'snow_lynx' do?" in refused("new-adapter", "Snow-Lynx", "--out", "elsewhere")
+    assert not (tmp_path / "elsewhere").exists()
 
 
 # -- compress, then use what it wrote ---------------------------------------------------------------------------------

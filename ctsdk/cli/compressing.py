@@ -1,20 +1,16 @@
-"""The commands that make a student: ``adapters``, ``compress``, ``demo``."""
+"""The commands that make a student: ``compress``, ``demo``."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 import ctsdk
-from ctsdk.cli.options import AdapterOptions, FolderToWrite, JsonFlag, print_json
+from ctsdk.cli.options import AdapterOptions, FolderToWrite
 from ctsdk.errors import ConfigError
 from ctsdk.reporting import comparison_table, measure_trackers
 from ctsdk.weights import atomic_write
@@ -24,30 +20,9 @@ if TYPE_CHECKING:
 
     from ctsdk.adapter import TrackerAdapter
 
-__all__ = ["adapters", "compress", "demo"]
+__all__ = ["compress", "demo"]
 
 OFFICIAL_FILE = "student_official.pth.tar"
-
-
-def adapters(*, as_json: JsonFlag = False) -> None:
-    """List the adapters of this installation, usable or not.
-
-    Args:
-        as_json: print JSON instead of a table.
-    """
-    found = ctsdk.list_adapters()
-    if as_json:
-        print_json([asdict(info) for info in found])
-        return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("name", "status", "from", "variants, or what to do"):
-        table.add_column(heading, overflow="fold")
-    for info in found:
-        origin = "this process" if info.distribution is None else f"{info.distribution} {info.version}"
-        # Text, not markup: the words are a stranger's, and may hold brackets.
-        cells = (info.name, info.status, origin, info.detail or ", ".join(info.variants) or info.summary)
-        table.add_row(*(Text(cell) for cell in cells))
-    Console().print(table)
 
 
 def compress(

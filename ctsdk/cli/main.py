@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.text import Text
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ctsdk.cli.compressing import adapters, compress, demo
+from ctsdk.cli.adapters import adapters, new_adapter
+from ctsdk.cli.compressing import compress, demo
 from ctsdk.cli.data import check, formats
 from ctsdk.cli.evaluating import evaluate, pack, score
 from ctsdk.cli.following import profile, track
@@ -39,7 +40,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=(), show_default=_shown_default),
 )
-for _command in (adapters, compress, track, evaluate, score, pack, profile, demo):
+for _command in (adapters, new_adapter, compress, track, evaluate, score, pack, profile, demo):
     app.command(_command)
 
 _data = App(name="data", help="Look at data sets.")

@@ -1,0 +1,51 @@
+"""The commands for those who look for an adapter or write one: ``adapters``, ``new-adapter``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import ctsdk
+from ctsdk.cli.options import FolderToWrite, JsonFlag, print_json
+from ctsdk.skeleton import write_adapter_package
+
+__all__ = ["adapters", "new_adapter"]
+
+
+def adapters(*, as_json: JsonFlag = False) -> None:
+    """List the adapters of this installation, usable or not.
+
+    Args:
+        as_json: print JSON instead of a table.
+    """
+    found = ctsdk.list_adapters()
+    if as_json:
+        print_json([asdict(info) for info in found])
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("name", "status", "from", "variants, or what to do"):
+        table.add_column(heading, overflow="fold")
+    for info in found:
+        origin = "this process" if info.distribution is None else f"{info.distribution} {info.version}"
+        # Text, not markup: the words are a stranger's, and may hold brackets.
+        cells = (info.name, info.status, origin, info.detail or ", ".join(info.variants) or info.summary)
+        table.add_row(*(Text(cell) for cell in cells))
+    Console().print(table)
+
+
+def new_adapter(name: str, /, *, out: FolderToWrite | None = None) -> None:
+    """Write a package with an adapter that works, and a small tracker in the place of yours.
+
+    Args:
+        name: what users will type to name your tracker, such as `mine`.
+        out: folder for the package, new or empty; `ctsdk-NAME` if left out.
+    """
+    folder = write_adapter_package(name, out)
+    console = Console(soft_wrap=True, highlight=False)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        console.print(str(path), markup=False)
+    console.print(f"Next: pip install -e {folder}, then read {folder / 'README.md'}.", markup=False)
