@@ -25,7 +25,7 @@ from ctsdk.data.photographs import procedural_textures
 from ctsdk.video import open_frames, write_video
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 TINY = ["--adapter", "ostrack", "--variant", "tiny", "--weights", "random"]
@@ -84,7 +84,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["adapters", "new-adapter", "compress", "track", "evaluate", "score", "pack", "profile", "demo"]
+    "command", ["adapters", "new-adapter", "check", "compress", "track", "evaluate", "score", "pack", "profile", "demo"]
 )
 def test_every_option_of_every_command_is_explained(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
@@ -203,6 +203,74 @@ def test_new_adapter_lists_what_it_wrote_and_says_what_is_next(
     assert "ctsdk-snow-lynx exists" in refused("new-adapter", "snow_lynx")
     assert "Would 'snow_lynx' do?" in refused("new-adapter", "Snow-Lynx", "--out", "elsewhere")
     assert not (tmp_path / "elsewhere").exists()
+
+
+# -- check ------------------------------------------------------------------------------------------------------------
+
+TOY = """
+import torch
+from toy import ToyAdapter, ToyTracker
+
+
+class Right(ToyAdapter):
+    @classmethod
+    def load(cls, variant, weights):
+        torch.manual_seed(0)
+        return cls(ToyTracker(depth=int(variant or 2)))
+
+
+class Wrong(Right):
+    def task_loss(self, prediction, batch):
+        return {"l1": prediction.boxes.abs()}
+"""
+
+
+@pytest.fixture
+def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file with one adapter that keeps its promises, and one that does not."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    path = tmp_path / "own_adapter.py"
+    path.write_text(TOY)
+    yield path
+    sys.modules.pop("own_adapter", None)
+
+
+def test_check_says_which_promises_hold(own_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", f"{own_file}:Right", "--variant", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = [check.__name__ for check in ctsdk.testing.adapter_checks()]
+    assert [line.split()[-1] for line in lines if line.startswith("passed")] == names
+
+
+def test_check_says_how_to_mend_what_is_broken(own_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", f"{own_file}:Wrong"]) == 1
+    captured = capsys.readouterr()
+    told = captured.out.splitlines()
+    first = next(number for number, line in enumerate(told) if line.startswith("failed"))
+    assert told[first + 1].startswith("        ")
+    assert "scalar" in captured.out
+    assert any(line.startswith("passed") for line in told)
+    assert f"adapter 'toy' breaks {sum(line.startswith('failed') for line in told)} of" in captured.err
+    assert main(["check", f"{own_file}:Wrong", "--json"]) == 1
+    results = json.loads(capsys.readouterr().out)
+    assert sum(result["status"] == "failed" for result in results) == sum(line.startswith("failed") for line in told)
+
+
+def test_check_takes_the_name_of_an_installed_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def check_adapter(adapter: ctsdk.TrackerAdapter, **_: object) -> list[Any]:
+        seen.append((adapter.name, adapter.variant))
+        return []
+
+    monkeypatch.setattr(ctsdk.testing, "check_adapter", check_adapter)
+    assert main(["check", "ostrack", "--variant", "tiny"]) == 0
+    assert seen == [("ostrack", "tiny")]
+
+
+def test_check_refuses_what_is_no_adapter(tmp_path: Path, refused: Callable[..., str]) -> None:
+    assert "Did you mean 'ostrack'?" in refused("check", "ostrak")
+    assert "none.py does not exist" in refused("check", f"{tmp_path / 'none.py'}:Mine")
 
 
 # -- compress, then use what it wrote ---------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
 module, in reading order        what it holds
 ==============================  =====================================================
 :mod:`ctsdk.cli.options`        options that several commands share
-:mod:`ctsdk.cli.adapters`       ``adapters``, ``new-adapter``
+:mod:`ctsdk.cli.adapters`       ``adapters``, ``new-adapter``, ``check``
 :mod:`ctsdk.cli.compressing`    ``compress``, ``demo``
 :mod:`ctsdk.cli.following`      ``track``, ``profile``
 :mod:`ctsdk.cli.evaluating`     ``evaluate``, ``score``, ``pack``

@@ -1,8 +1,9 @@
-"""The commands for those who look for an adapter or write one: ``adapters``, ``new-adapter``."""
+"""The commands for those who look for an adapter or write one: ``adapters``, ``new-adapter``, ``check``."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from textwrap import indent
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -11,9 +12,13 @@ from rich.text import Text
 
 import ctsdk
 from ctsdk.cli.options import FolderToWrite, JsonFlag, print_json
+from ctsdk.errors import AdapterContractError
+from ctsdk.modules import adapter_at
 from ctsdk.skeleton import write_adapter_package
 
-__all__ = ["adapters", "new_adapter"]
+__all__ = ["adapters", "check", "new_adapter"]
+
+_STYLES = {"passed": "green", "failed": "bold red", "failed as expected": "yellow", "skipped": "dim"}
 
 
 def adapters(*, as_json: JsonFlag = False) -> None:
@@ -49,3 +54,35 @@ def new_adapter(name: str, /, *, out: FolderToWrite | None = None) -> None:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         console.print(str(path), markup=False)
     console.print(f"Next: pip install -e {folder}, then read {folder / 'README.md'}.", markup=False)
+
+
+def check(
+    adapter: str, /, *, variant: str | None = None, weights: str | None = None, as_json: JsonFlag = False
+) -> None:
+    """Hold an adapter to every promise of the contract; the exit code is 1 if one is broken.
+
+    Args:
+        adapter: name of an adapter, or `MODULE:CLASS`, such as `my_module.py:MyAdapter`.
+        variant: member of the tracker's family.
+        weights: file of trained weights; untrained ones if left out, because the promises hold whatever the weights.
+        as_json: print JSON instead of lines.
+    """
+    if ":" in adapter:
+        bound = adapter_at(adapter, variant, weights)
+    else:
+        bound = ctsdk.load_adapter(adapter, variant, weights or "random")
+    results = ctsdk.testing.check_adapter(bound, on_fail="collect")
+    if as_json:
+        print_json([asdict(result) for result in results])
+    else:
+        console = Console(soft_wrap=True, highlight=False)
+        for result in results:
+            console.print(Text.assemble((f"{result.status:7}", _STYLES[result.status]), f" {result.name}"))
+            if result.message:
+                console.print(indent(result.message, " " * 8), markup=False)
+    broken = [result.name for result in results if result.status == "failed"]
+    if broken:
+        raise AdapterContractError(
+            f"adapter {bound.name!r} breaks {len(broken)} of {len(results)} promises: {', '.join(broken)}. "
+            "Each says above how to mend it."
+        )

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.text import Text
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ctsdk.cli.adapters import adapters, new_adapter
+from ctsdk.cli.adapters import adapters, check, new_adapter
 from ctsdk.cli.compressing import compress, demo
-from ctsdk.cli.data import check, formats
+from ctsdk.cli.data import check as check_data
+from ctsdk.cli.data import formats
 from ctsdk.cli.evaluating import evaluate, pack, score
 from ctsdk.cli.following import profile, track
 from ctsdk.errors import CtsdkError
@@ -40,11 +41,11 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=(), show_default=_shown_default),
 )
-for _command in (adapters, new_adapter, compress, track, evaluate, score, pack, profile, demo):
+for _command in (adapters, new_adapter, check, compress, track, evaluate, score, pack, profile, demo):
     app.command(_command)
 
 _data = App(name="data", help="Look at data sets.")
-_data.command(check)
+_data.command(check_data, name="check")
 _data.command(formats)
 app.command(_data)
 
