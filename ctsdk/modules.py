@@ -1,4 +1,4 @@
-"""Modules of one's own, named by their file or by their dotted name, and the adapters in them."""
+"""Modules of one's own, named by file or by dotted name: plug-ins without a package, and the adapters in them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctsdk.adapter import TrackerAdapter
+from ctsdk.data.formats import registered_datasets
 from ctsdk.discovery import did_you_mean
-from ctsdk.errors import AdapterContractError, ConfigError
+from ctsdk.errors import AdapterContractError, ConfigError, CtsdkError
+from ctsdk.plugins import registered_adapters
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["adapter_at", "import_own_module"]
+__all__ = ["adapter_at", "import_own_module", "import_plugin"]
+
+
+def import_plugin(place: str) -> None:
+    """Import a module, so that what it registers can be loaded by name.
+
+    Args:
+        place: a module as :func:`import_own_module` takes it. It holds ``@ctsdk.register_adapter`` or
+            ``@ctsdk.register_dataset``, or imports what does.
+
+    Raises:
+        ConfigError: the module cannot be imported, or registers nothing.
+        AdapterContractError: what it registers breaks the contract, or its name is taken.
+    """
+    before = _registered()
+    module = import_own_module(place)
+    # One that was imported already has registered its own before.
+    own = {path for path in before if f"{path.partition(':')[0]}.".startswith(f"{module.__name__}.")}
+    if not own and _registered() == before:
+        raise ConfigError(
+            f"{place} registers nothing. Put @ctsdk.register_adapter above an adapter class in it, or "
+            '@ctsdk.register_dataset("mine") above a function that opens data sets.'
+        )
 
 
 def adapter_at(place: str, variant: str | None = None, weights: str | Path | None = None) -> TrackerAdapter:
@@ -65,10 +89,13 @@ def import_own_module(place: str) -> ModuleType:
 
     Raises:
         ConfigError: there is no such module, it fails, or another one has the name of the file.
+        CtsdkError: what the module itself does with ctsdk fails.
     """
     name = _name_of_file(Path(place)) if place.endswith(".py") else place
     try:
         return importlib.import_module(name)
+    except CtsdkError:
+        raise  # such as that of register_adapter, which says it all
     except (Exception, SystemExit) as error:  # a stranger's module may raise anything, and must not end the program
         if isinstance(error, ModuleNotFoundError) and error.name in (name, name.partition(".")[0]):
             raise ConfigError(
@@ -79,6 +106,10 @@ def import_own_module(place: str) -> ModuleType:
             f"{place} cannot be imported: {type(error).__name__}: {error} ({line.filename}, line {line.lineno}). "
             "Repair it; it is imported whenever it is named."
         ) from error
+
+
+def _registered() -> set[str]:
+    return {source.path for source in registered_adapters()} | {source.path for source in registered_datasets()}
 
 
 def _name_of_file(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Find adapters by name: the hook that adapter packages implement, and the functions that users call.
 
-An adapter reaches :func:`load_adapter` in one of two ways. In one's own process, decorate the class::
+An adapter reaches :func:`load_adapter` in one of two ways. In one's own process, decorate the class (on the command
+line, ``--plugin my_module.py`` imports the module that does)::
 
     @ctsdk.register_adapter
     class MyAdapter(ctsdk.TrackerAdapter):
@@ -53,6 +54,7 @@ __all__ = [
     "list_adapters",
     "load_adapter",
     "register_adapter",
+    "registered_adapters",
 ]
 
 API_VERSION: Final = 1
@@ -233,7 +235,8 @@ def _registrable_name(adapter_class: object) -> str:
     return name
 
 
-def _registered_sources() -> list[Source[AdapterPlugin]]:
+def registered_adapters() -> list[Source[AdapterPlugin]]:
+    """Return where the adapters come from that :func:`register_adapter` was given in this process."""
     return [
         Source(name, path_of(adapter_class), plugin=_plugin_of(adapter_class), noun="class")
         for name, adapter_class in _registered.items()
@@ -276,6 +279,6 @@ _ADAPTERS: Final = Kind(
     plugin=AdapterPlugin,
     api_version=API_VERSION,
     not_found=AdapterNotFoundError,
-    registered=_registered_sources,
+    registered=registered_adapters,
     extras=_EXTRAS,
 )

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 import ctsdk
-from ctsdk.cli.options import FolderToWrite, JsonFlag, print_json
+from ctsdk.cli.options import FolderToWrite, JsonFlag, PluginOptions, print_json
 from ctsdk.errors import AdapterContractError
 from ctsdk.modules import adapter_at
 from ctsdk.skeleton import write_adapter_package
@@ -21,12 +21,14 @@ __all__ = ["adapters", "check", "new_adapter"]
 _STYLES = {"passed": "green", "failed": "bold red", "failed as expected": "yellow", "skipped": "dim"}
 
 
-def adapters(*, as_json: JsonFlag = False) -> None:
+def adapters(*, plugins: PluginOptions | None = None, as_json: JsonFlag = False) -> None:
     """List the adapters of this installation, usable or not.
 
     Args:
+        plugins: what to import first.
         as_json: print JSON instead of a table.
     """
+    (plugins or PluginOptions()).import_plugins()
     found = ctsdk.list_adapters()
     if as_json:
         print_json([asdict(info) for info in found])
@@ -57,7 +59,13 @@ def new_adapter(name: str, /, *, out: FolderToWrite | None = None) -> None:
 
 
 def check(
-    adapter: str, /, *, variant: str | None = None, weights: str | None = None, as_json: JsonFlag = False
+    adapter: str,
+    /,
+    *,
+    variant: str | None = None,
+    weights: str | None = None,
+    plugins: PluginOptions | None = None,
+    as_json: JsonFlag = False,
 ) -> None:
     """Hold an adapter to every promise of the contract; the exit code is 1 if one is broken.
 
@@ -65,8 +73,10 @@ def check(
         adapter: name of an adapter, or `MODULE:CLASS`, such as `my_module.py:MyAdapter`.
         variant: member of the tracker's family.
         weights: file of trained weights; untrained ones if left out, because the promises hold whatever the weights.
+        plugins: what to import first.
         as_json: print JSON instead of lines.
     """
+    (plugins or PluginOptions()).import_plugins()
     if ":" in adapter:
         bound = adapter_at(adapter, variant, weights)
     else:

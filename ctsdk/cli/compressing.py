@@ -49,7 +49,9 @@ def compress(
         overrides: a value that goes before the file's, such as `training.steps=500`; may be given many times.
         resume: go on from the training state in the folder.
     """
-    given = (options or AdapterOptions()).given()
+    options = options or AdapterOptions()
+    options.import_plugins()
+    given = options.given()
     keys = {"adapter": "adapter.name", "variant": "adapter.variant", "weights": "adapter.weights"}
     # Values are read as YAML, of which JSON is a part: so a path stays a string, whatever it looks like.
     changes = [f"{keys[name]}={json.dumps(value, ensure_ascii=False)}" for name, value in given.items()]

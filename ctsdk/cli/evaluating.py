@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 import ctsdk
-from ctsdk.cli.options import FileToWrite, FolderToWrite  # noqa: TC001 - cyclopts reads the annotations
+from ctsdk.cli.options import FileToWrite, FolderToWrite, PluginOptions
 from ctsdk.data.formats import open_dataset
 from ctsdk.errors import ConfigError
 from ctsdk.evaluation.comparing import compare
@@ -72,10 +72,11 @@ class ProtocolOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class NamedTrackerOptions:
+class NamedTrackerOptions(PluginOptions):
     """Which tracker an adapter's name stands for, and where it runs.
 
     Attributes:
+        plugin: a file or module whose `@ctsdk.register_adapter` offers an adapter; may be given many times.
         variant: member of the tracker's family, where an adapter is named.
         weights: file of its trained weights; leave it out where the variant ships its own.
         device: `cpu`, `cuda`, `cuda:1`; `auto` is the accelerator if there is one.
@@ -147,6 +148,7 @@ def evaluate(
     if against == _TEACHER and not Path(tracker).is_dir():
         raise ConfigError(f"--against teacher goes with a student, and {tracker!r} is no folder of one.")
     chosen = options or NamedTrackerOptions()
+    chosen.import_plugins()
     trackers = [_load(tracker, chosen)]
     if against is not None:
         other = _load_teacher(tracker, chosen) if against == _TEACHER else _load(against, chosen)

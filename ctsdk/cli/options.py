@@ -14,6 +14,7 @@ from cyclopts.validators import Path as PathRule
 import ctsdk
 from ctsdk.adapter import BoxPx
 from ctsdk.errors import ConfigError
+from ctsdk.modules import import_plugin
 from ctsdk.training import pick_device
 
 if TYPE_CHECKING:
@@ -24,17 +25,48 @@ if TYPE_CHECKING:
 
     from ctsdk.adapter import TrackerAdapter
 
-__all__ = ["AdapterOptions", "BoxOption", "FileToWrite", "FolderToWrite", "JsonFlag", "TrackerOptions", "print_json"]
+__all__ = [
+    "AdapterOptions",
+    "BoxOption",
+    "FileToWrite",
+    "FolderToWrite",
+    "JsonFlag",
+    "PluginOptions",
+    "TrackerOptions",
+    "print_json",
+]
 
 JsonFlag: TypeAlias = Annotated[bool, Parameter(name="--json")]
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class AdapterOptions:
+class PluginOptions:
+    """What to import first.
+
+    Attributes:
+        plugin: a file or module whose `@ctsdk.register_adapter` offers an adapter; may be given many times.
+    """
+
+    plugin: Annotated[tuple[str, ...], Parameter(metavar="MODULE")] = ()
+
+    def import_plugins(self) -> None:
+        """Import the modules.
+
+        Raises:
+            CtsdkError: one cannot be imported, or registers nothing.
+        """
+        for place in self.plugin:
+            import_plugin(place)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class AdapterOptions(PluginOptions):
     """Which tracker to load.
 
     Attributes:
+        plugin: a file or module whose `@ctsdk.register_adapter` offers an adapter; may be given many times.
         adapter: name of an installed adapter; `ctsdk adapters` lists them.
         variant: member of the tracker's family.
         weights: file of trained weights; leave it out where the variant ships its own; `random` for untrained ones.
@@ -55,6 +87,7 @@ class TrackerOptions(AdapterOptions):
     """Which tracker to run.
 
     Attributes:
+        plugin: a file or module whose `@ctsdk.register_adapter` offers an adapter; may be given many times.
         adapter: name of an installed adapter; `ctsdk adapters` lists them.
         variant: member of the tracker's family.
         weights: file of trained weights; leave it out where the variant ships its own; `random` for untrained ones.
@@ -72,6 +105,7 @@ class TrackerOptions(AdapterOptions):
             CtsdkError: there is no such tracker, or its weights cannot be read.
         """
         device = pick_device(self.device)
+        self.import_plugins()
         if self.result is None:
             if self.adapter is None:
                 raise ConfigError("no tracker is named; give --adapter (`ctsdk adapters` lists them) or --result DIR.")

@@ -41,6 +41,7 @@ __all__ = [
     "open_dataset",
     "parse_spec",
     "register_dataset",
+    "registered_datasets",
 ]
 
 API_VERSION: Final = 1
@@ -316,7 +317,8 @@ def _path(spec: DatasetSpec) -> Path:
         raise ConfigError(f"data set {str(spec)!r}: {error}. Write the whole path instead of '~'.") from error
 
 
-def _registered_sources() -> list[Source[DatasetPlugin]]:
+def registered_datasets() -> list[Source[DatasetPlugin]]:
+    """Return where the formats come from that :func:`register_dataset` was given in this process."""
     return [Source(name, path_of(plugin.open), plugin=plugin, noun="function") for name, plugin in _registered.items()]
 
 
@@ -328,6 +330,6 @@ _FORMATS: Final = Kind(
     plugin=DatasetPlugin,
     api_version=API_VERSION,
     not_found=ConfigError,
-    registered=_registered_sources,
+    registered=registered_datasets,
     extra="all",
 )
