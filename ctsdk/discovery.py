@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -138,12 +139,14 @@ class Offer(Generic[PluginT]):
             for another version of the contract.
         detail: what is wrong and what to do about it; empty where available.
         plugin: what it tells about itself; None unless available.
+        traceback: of what its module raised; empty where it raised nothing.
     """
 
     source: Source[PluginT]
     status: Status = "available"
     detail: str = ""
     plugin: PluginT | None = None
+    traceback: str = ""
 
 
 @contextmanager
@@ -264,7 +267,8 @@ def _describe(kind: Kind[PluginT], found: list[Source[PluginT]]) -> list[Offer[P
     try:
         source, plugin = _open(kind, found)
     except _Unusable as unusable:
-        return [Offer(source, unusable.status, str(unusable.error)) for source in found]
+        lines = () if unusable.reason is None else traceback.format_exception(unusable.reason)
+        return [Offer(source, unusable.status, str(unusable.error), traceback="".join(lines)) for source in found]
     return [Offer(source, plugin=plugin)]
 
 

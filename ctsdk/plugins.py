@@ -29,6 +29,7 @@ from torch import nn
 from ctsdk.adapter import TrackerAdapter, TrackerSpec
 from ctsdk.discovery import (
     Kind,
+    Offer,
     Source,
     Status,
     check_strings,
@@ -143,6 +144,10 @@ class AdapterInfo:
         entry_point: the module, or the class, that offers it.
         variants: what it says it can be asked for; empty where it cannot be asked or has only one.
         summary: its own line about itself.
+        api_version: the version of the contract that it was written for; None where it cannot be asked.
+        requires: top-level modules that it needs beyond ctsdk's own; empty where it cannot be asked.
+        extra: the extra of ctsdk that brings them; None for an adapter of others.
+        traceback: of what its package raised when it was imported; empty where it raised nothing.
     """
 
     name: str
@@ -153,6 +158,10 @@ class AdapterInfo:
     entry_point: str = ""
     variants: tuple[str, ...] = ()
     summary: str = ""
+    api_version: int | None = None
+    requires: tuple[str, ...] = ()
+    extra: str | None = None
+    traceback: str = ""
 
 
 def load_adapter(name: str, variant: str | None = None, weights: str | Path | None = None) -> TrackerAdapter:
@@ -180,19 +189,7 @@ def list_adapters() -> list[AdapterInfo]:
 
     Two sources of one name give two items. This imports the light entry module of each package, and no model code.
     """
-    return [
-        AdapterInfo(
-            name=offer.source.name,
-            status=offer.status,
-            detail=offer.detail,
-            distribution=offer.source.distribution,
-            version=offer.source.version,
-            entry_point=offer.source.path,
-            variants=() if offer.plugin is None else tuple(offer.plugin.variants),
-            summary="" if offer.plugin is None else offer.plugin.summary,
-        )
-        for offer in offers(_ADAPTERS)
-    ]
+    return [_info(offer) for offer in offers(_ADAPTERS)]
 
 
 def register_adapter(adapter_class: _AdapterClass) -> _AdapterClass:
@@ -214,6 +211,24 @@ def register_adapter(adapter_class: _AdapterClass) -> _AdapterClass:
         )
     _registered[name] = adapter_class
     return adapter_class
+
+
+def _info(offer: Offer[AdapterPlugin]) -> AdapterInfo:
+    source, plugin = offer.source, offer.plugin
+    return AdapterInfo(
+        name=source.name,
+        status=offer.status,
+        detail=offer.detail,
+        distribution=source.distribution,
+        version=source.version,
+        entry_point=source.path,
+        variants=() if plugin is None else tuple(plugin.variants),
+        summary="" if plugin is None else plugin.summary,
+        api_version=None if plugin is None else plugin.api_version,
+        requires=() if plugin is None else tuple(plugin.requires),
+        extra=source.name if source.distribution == "ctsdk" else None,
+        traceback=offer.traceback,
+    )
 
 
 def _registrable_name(adapter_class: object) -> str:

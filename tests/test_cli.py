@@ -188,6 +188,23 @@ def test_an_adapter_that_cannot_be_used_is_listed_with_the_reason(
     assert "'ctsdk[lame]'" in " ".join(capsys.readouterr().out.split())
 
 
+def test_verbose_says_all_that_is_known(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lame = ctsdk.AdapterInfo(
+        "lame", "broken", "It raised.", "acme-lame", "2.0", "acme_lame", traceback="Traceback:\n  x\nRuntimeError: [no]"
+    )
+    listed = [lame, *ctsdk.list_adapters()]
+    monkeypatch.setattr(ctsdk, "list_adapters", lambda: listed)
+    assert main(["adapters", "--verbose"]) == 0
+    first, *rest = capsys.readouterr().out.split("\nostrack  available\n")
+    assert "lame  broken\n  from      acme-lame 2.0 (acme_lame)\n  wrong     It raised.\n    Traceback:" in first
+    assert "RuntimeError: [no]" in first
+    told = dict(line.split(maxsplit=1) for line in rest[0].splitlines()[:5])
+    assert told["from"] == f"ctsdk {metadata.version('ctsdk')} (ctsdk_ostrack)"
+    assert told["contract"] == "version 1"
+    assert told["needs"] == "cv2: pip install 'ctsdk[ostrack]'"
+    assert "tiny" in told["variants"]
+
+
 # -- new-adapter ------------------------------------------------------------------------------------------------------
 
 

@@ -147,6 +147,7 @@ def test_list_tells_all_without_importing_model_code(install: Install) -> None:
         entry_point="fake_acme_alpha_alpha",
         variants=("small", "large"),
         summary="A fake.",
+        api_version=1,
     )
     assert imported() == {"fake_acme_alpha_alpha"}
 
@@ -180,6 +181,9 @@ def test_broken_package_is_named_and_harms_nobody(install: Install, light: str, 
     broken = info("bad")
     assert (broken.status, broken.distribution, broken.version) == ("broken", "acme-bad", "1.2")
     assert shown in broken.detail
+    assert broken.traceback.startswith("Traceback (most recent call last)")
+    assert shown.partition(":")[0] in broken.traceback.splitlines()[-1]
+    assert info("good").traceback == ""
     assert info("good").status == "available"
     assert load_adapter("good").name == "good"
 
@@ -208,6 +212,9 @@ class TestMissingDependency:
     def test_declared_and_present(self, install: Install) -> None:
         install("gamma", light_more="requires=('torch', 'json.decoder')")
         assert info("gamma").status == "available"
+        assert info("gamma").requires == ("torch", "json.decoder")
+        assert info("gamma").extra is None
+        assert info("ostrack").extra == "ostrack"
 
     def test_found_on_loading(self, install: Install) -> None:
         install("gamma", distribution="ctsdk", model="import no_such_module.part")

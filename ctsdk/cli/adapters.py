@@ -21,25 +21,29 @@ __all__ = ["adapters", "check", "new_adapter"]
 _STYLES = {"passed": "green", "failed": "bold red", "failed as expected": "yellow", "skipped": "dim"}
 
 
-def adapters(*, plugins: PluginOptions | None = None, as_json: JsonFlag = False) -> None:
+def adapters(*, verbose: bool = False, plugins: PluginOptions | None = None, as_json: JsonFlag = False) -> None:
     """List the adapters of this installation, usable or not.
 
     Args:
+        verbose: say all that is known of each: where it comes from, what it needs, how its import failed.
         plugins: what to import first.
-        as_json: print JSON instead of a table.
+        as_json: print JSON, with all that is known, instead of a table.
     """
     (plugins or PluginOptions()).import_plugins()
     found = ctsdk.list_adapters()
     if as_json:
         print_json([asdict(info) for info in found])
         return
+    if verbose:
+        for info in found:
+            _describe(info)
+        return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("name", "status", "from", "variants, or what to do"):
         table.add_column(heading, overflow="fold")
     for info in found:
-        origin = "this process" if info.distribution is None else f"{info.distribution} {info.version}"
         # Text, not markup: the words are a stranger's, and may hold brackets.
-        cells = (info.name, info.status, origin, info.detail or ", ".join(info.variants) or info.summary)
+        cells = (info.name, info.status, _origin(info), info.detail or ", ".join(info.variants) or info.summary)
         table.add_row(*(Text(cell) for cell in cells))
     Console().print(table)
 
@@ -96,3 +100,27 @@ def check(
             f"adapter {bound.name!r} breaks {len(broken)} of {len(results)} promises: {', '.join(broken)}. "
             "Each says above how to mend it."
         )
+
+
+def _origin(info: ctsdk.AdapterInfo) -> str:
+    return "this process" if info.distribution is None else f"{info.distribution} {info.version}"
+
+
+def _describe(info: ctsdk.AdapterInfo) -> None:
+    """Print all that is known of an adapter; what is not known has no line."""
+    console = Console(soft_wrap=True, highlight=False)
+    needs = ", ".join(info.requires)
+    lines = {
+        "about": info.summary,
+        "from": f"{_origin(info)} ({info.entry_point})",
+        "contract": "" if info.api_version is None else f"version {info.api_version}",
+        "needs": f"{needs}: pip install 'ctsdk[{info.extra}]'" if needs and info.extra else needs,
+        "variants": ", ".join(info.variants),
+        "wrong": info.detail,
+    }
+    console.print(Text.assemble((info.name, "bold"), f"  {info.status}"))
+    for heading, line in lines.items():
+        if line:
+            console.print(f"  {heading:9} {line}", markup=False)
+    if info.traceback:
+        console.print(indent(info.traceback, " " * 4), markup=False)
