@@ -24,6 +24,7 @@ from ctsdk.errors import (
     TrainingError,
 )
 from ctsdk.evaluation.running import evaluate
+from ctsdk.module_adapter import ModuleAdapter
 from ctsdk.plugins import AdapterInfo, AdapterPlugin, hookimpl, list_adapters, load_adapter, register_adapter
 from ctsdk.profiling import profile
 from ctsdk.result import CompressionResult, load_result
@@ -46,6 +47,7 @@ __all__ = [
     "DatasetInfo",
     "DatasetPlugin",
     "ExportMismatchError",
+    "ModuleAdapter",
     "Prediction",
     "StagePlan",
     "TrackResult",

@@ -118,6 +118,19 @@ class Batch:
                 "expected the same number."
             )
 
+    @classmethod
+    def of_images(cls, images: Tensor, **extra: Tensor) -> Batch:
+        """Return a batch for a network that is no tracker.
+
+        Args:
+            images: (B, 3, H, W), normalised; they become the one search. The template is one empty pixel, and the
+                boxes are the whole crop.
+            **extra: what else the adapter needs, such as ``labels=labels``.
+        """
+        empty = images.new_zeros(1, len(images), 3, 1, 1)
+        whole = images.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(1, len(images), 4)
+        return cls(empty, images[None], whole, whole, extra)
+
     @property
     def size(self) -> int:
         """The number of samples, B."""

@@ -210,15 +210,17 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, batches: list[Batch]) -> dict[str, float]:
-        """Return the student's mean task loss and mean overlap with the truth, ``validation/loss`` and ``/iou``."""
+        """Return the student's mean task loss, ``validation/loss``, and of a tracker its mean overlap, ``/iou``."""
         self.student.eval()
         losses, overlaps = [], []
         for batch in (batch.to(self.device) for batch in batches):
             prediction = self.adapter.predict(self.student, batch)
             losses.append(sum(value.item() for value in self.adapter.task_loss(prediction, batch).values()))
-            truth, boxes = xywh_to_xyxy(batch.search_boxes[-1]), self.adapter.locate(self.student, batch).boxes
-            overlaps.append(iou(cxcywh_to_xyxy(boxes), truth).mean().item())
-        return {"validation/loss": float(np.mean(losses)), "validation/iou": float(np.mean(overlaps))}
+            if "session" in self.adapter.capabilities:
+                truth, boxes = xywh_to_xyxy(batch.search_boxes[-1]), self.adapter.locate(self.student, batch).boxes
+                overlaps.append(iou(cxcywh_to_xyxy(boxes), truth).mean().item())
+        overlap = {"validation/iou": float(np.mean(overlaps))} if overlaps else {}
+        return {"validation/loss": float(np.mean(losses)), **overlap}
 
     def save_state(self) -> Path:
         """Write the training state, so that :meth:`load_state` goes on from here."""

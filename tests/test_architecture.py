@@ -30,6 +30,7 @@ PUBLIC = {
     "DatasetInfo",
     "DatasetPlugin",
     "ExportMismatchError",
+    "ModuleAdapter",
     "Prediction",
     "StagePlan",
     "TrackResult",
