@@ -46,7 +46,7 @@ class CompressionResult:
     config: CompressionConfig
     adapter_name: str
     variant: str | None = None
-    history: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    history: list[dict[str, float]] = field(default_factory=list, repr=False)
 
     def save(self, folder: str | Path) -> Path:
         """Write ``student.safetensors`` and ``result.json`` into `folder`, each whole or not at all.
