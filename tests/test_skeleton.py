@@ -15,6 +15,7 @@ from distributions import write_metadata
 
 import ctsdk
 from ctsdk.skeleton import write_adapter_package
+from ctsdk.testing import adapter_checks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,8 +52,8 @@ def workflow(package: Path) -> list[dict[str, Any]]:
 
 def test_its_own_tests_pass_as_they_are(run: Callable[..., str]) -> None:
     out = run("pytest", "-q", "-W", "error")
-    assert "failed" not in out
-    assert "skipped" not in out
+    # Every promise, and that the package is found; the skipped one is for adapters with a file format of their own.
+    assert f"{len(adapter_checks())} passed, 1 skipped" in out
 
 
 @pytest.mark.parametrize("name", ["x", "snow_lynx", "a_long_name_of_30_characters_x"])
