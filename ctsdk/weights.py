@@ -1,8 +1,7 @@
 """Weights in and out of files, without ever running code from them.
 
-:func:`read_tensors` reads safetensors files and torch files, the official ones included. An official file pickles
-classes of its own repository next to the weights; torch refuses them, and importing them would mean running foreign
-code. Here every class that torch does not know meets an inert stand-in, and only the tensors are kept.
+:func:`read_tensors` reads safetensors files and torch files, the official ones included: see
+:mod:`ctsdk.torch_files`.
 
 Files are written whole or not at all: see :func:`atomic_write`.
 """
@@ -11,25 +10,23 @@ from __future__ import annotations
 
 import json
 import os
-import pickletools
-import sys
 import threading
-import zipfile
-from collections import OrderedDict
-from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
 
 from ctsdk.errors import CheckpointError
+from ctsdk.files import MAX_DESCRIPTION_BYTES, open_regular
+from ctsdk.torch_files import MAX_TENSORS, read_torch_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor
 
 __all__ = [
     "atomic_write",
@@ -40,79 +37,56 @@ __all__ = [
     "write_safetensors",
 ]
 
-# Where a file that holds more than weights keeps them, in the order of trust.
-# Source: the trainers of OSTrack, MixFormerV2, SeqTrack, SUTrack and CompressTracker write "net"; MAE and timm "model".
-_WRAPPER_KEYS: Final = ("net", "model", "state_dict", "model_state_dict")
-
-# Files that people take for weights, by their first bytes in lower case.
-_MISTAKEN: Final = (
-    ((b"<!doctype", b"<html"), "a web page; the download asked for a login or a confirmation, so fetch it by hand"),
-    ((b"version https://git-lfs",), "a Git LFS pointer; run `git lfs pull` where it came from"),
-    ((b"\x1f\x8b", b"7z\xbc\xaf", b"rar!"), "a compressed archive; unpack it and give the file inside"),
-)
-
-# Names of the standard library that only describe data. Every other name of it in a weights file is there to act.
-_HARMLESS: Final = frozenset(
-    {
-        "_codecs.encode",
-        "argparse.Namespace",
-        "copy_reg._reconstructor",
-        "copyreg._reconstructor",
-        "decimal.Decimal",
-        "fractions.Fraction",
-        "types.SimpleNamespace",
-        "uuid.UUID",
-    }
-    | {f"collections.{kind}" for kind in ("Counter", "OrderedDict", "defaultdict", "deque")}
-    | {f"datetime.{kind}" for kind in ("date", "datetime", "timedelta", "timezone")}
-    | {f"pathlib.{kind}" for kind in ("Path", "PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath")}
-    | {f"pathlib._local.{kind}" for kind in ("PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath")}
-    | {
-        f"{module}.{kind.__name__}"
-        for module in ("builtins", "__builtin__")
-        for kind in (bool, bytearray, bytes, complex, dict, float, frozenset, int, list, object, range, set, str, tuple)
-    }
-)
-# The modules that Python 2 called otherwise and that its pickles still name.
-_OLD_MODULES: Final = frozenset({"__builtin__", "commands", "copy_reg", "exceptions", "popen2"})
+# Ten times the largest training checkpoint of a tracker.
+_MAX_BYTES: Final = 16 << 30
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """Return the tensors of a weights file by name, on the CPU.
 
     Reads safetensors files and torch files: plain state dicts, and wrappers that keep one under "net", "model",
-    "state_dict" or "model_state_dict". A prefix "module." that all names share is taken off. Nothing in the file runs.
+    "state_dict" or "model_state_dict". A prefix "module." that all names share is taken off.
+
+    The file may be anybody's: nothing in it runs, and whatever it claims, reading takes at most twice its size and
+    256 MiB of memory. Larger files than 16 GiB are refused.
 
     Raises:
-        CheckpointError: the file is missing, empty, damaged, no weights file, without tensors, or names code to run.
+        CheckpointError: the file is missing, empty, too large, damaged, no weights file, without tensors, or names
+            code to run.
     """
     path = Path(path)
     start = _first_bytes(path)
-    if _is_safetensors(path, start):
-        content: object = read_safetensors(path)[0]
-    elif start.startswith(b"PK\x03\x04"):
-        content = _read_zip(path)
-    else:
-        content = _read_legacy(path, start)
-    return _state_dict(path, content)
+    tensors = read_safetensors(path)[0] if _is_safetensors(path, start) else read_torch_file(path)
+    if not tensors:
+        raise CheckpointError(f"{path} contains no tensors; expected the weights of a tracker. Save it again.")
+    return _without_prefix(tensors)
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors of a safetensors file by name, on the CPU, and its metadata.
 
-    The tensors are copies: the file may be replaced or removed while they are in use.
+    The tensors are copies: the file may be replaced or removed while they are in use. Memory is bounded as in
+    :func:`read_tensors`.
 
     Raises:
-        CheckpointError: the file is missing, empty or damaged.
+        CheckpointError: the file is missing, empty, too large or damaged.
     """
     path = Path(path)
-    _first_bytes(path)
+    length = int.from_bytes(_first_bytes(path)[:8], "little")
     try:
+        if length > MAX_DESCRIPTION_BYTES:
+            raise ValueError(f"its header should have {length} bytes; expected {MAX_DESCRIPTION_BYTES} at most")
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+            names = file.keys()
+            if len(names) > MAX_TENSORS:
+                raise ValueError(f"it has {len(names)} tensors; expected {MAX_TENSORS} at most")
             # A tensor as it comes shares one mapping of the whole file with its neighbours.
-            return {name: file.get_tensor(name).clone() for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            return {name: file.get_tensor(name).clone() for name in names}, dict(file.metadata() or {})
     except Exception as error:  # a damaged file can raise anything
-        raise _damaged(path, error) from error
+        raise CheckpointError(
+            f"{path} cannot be read: {type(error).__name__}: {error!s:.200}. It is damaged or incomplete; download or "
+            "copy it again."
+        ) from error
 
 
 def write_safetensors(
@@ -223,190 +197,25 @@ def _first_bytes(path: Path) -> bytes:
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; expected a file of weights. Give the file inside it.")
     try:
-        with path.open("rb") as file:
-            start = file.read(64)
+        with open_regular(path) as file:
+            start, num_bytes = file.read(64), os.fstat(file.fileno()).st_size
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist; expected a file of weights. Check the path.") from error
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error}.") from error
+    except (OSError, ValueError) as error:  # ValueError: no file can have such a name
+        raise CheckpointError(f"{path} cannot be read: {error}. Expected a file of weights; check the path.") from error
     if not start:
         raise CheckpointError(f"{path} is empty; expected a file of weights. Download or copy it again.")
+    if num_bytes > _MAX_BYTES:
+        raise CheckpointError(
+            f"{path} has {num_bytes} bytes; expected {_MAX_BYTES} at most. If these are weights, have the state dict "
+            "re-saved alone, as safetensors."
+        )
     return start
 
 
 def _is_safetensors(path: Path, start: bytes) -> bool:
     # The file starts with the length of its header in 8 bytes, then the header, a JSON object.
     return path.suffix == ".safetensors" or start[8:9] == b"{"
-
-
-def _damaged(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"{path} cannot be read: {type(error).__name__}: {error}. It is damaged or incomplete; download or copy it "
-        "again."
-    )
-
-
-# -- torch files ------------------------------------------------------------------------------------------------------
-#
-# What keeps code from running is that torch's weights-only reader calls nothing but its own list of tensor builders and
-# what it is handed here: the stand-ins, which do nothing. The search for names that act comes on top: such a file is
-# not merely odd, and its owner should hear so.
-
-
-def _read_zip(path: Path) -> object:
-    """Read what torch.save writes since version 1.6."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
-            pickles = [member for member in members if member.endswith("/data.pkl")]
-            names = set()
-            for member in pickles:
-                with archive.open(member) as file:
-                    names |= _names_in_pickles(file)
-    except Exception as error:
-        raise _damaged(path, error) from error
-    if any("/code/" in member or member.endswith("/constants.pkl") for member in members):
-        raise CheckpointError(
-            f"{path} is a TorchScript program; expected weights. Save the state_dict() of the model it was made from."
-        )
-    if not pickles:
-        raise CheckpointError(
-            f"{path} is a zip archive without torch weights. If weights are inside, unpack it and give that file."
-        )
-    _refuse_code(path, names)
-    with _nothing_allowed():
-        try:
-            unknown = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-            _refuse_code(path, unknown)
-            with torch.serialization.safe_globals([(_stand_in(name), name) for name in unknown]):
-                return torch.load(path, map_location="cpu", weights_only=True)
-        except CheckpointError:
-            raise
-        except Exception as error:
-            raise _unreadable(path, names, error) from error
-
-
-def _read_legacy(path: Path, start: bytes) -> object:
-    """Read what torch.save wrote before version 1.6, if it needs no class that torch does not know."""
-    for marks, what in _MISTAKEN:
-        if start.lower().startswith(marks):
-            raise CheckpointError(f"{path} is no weights file but {what}.")
-    with path.open("rb") as file:
-        names = _names_in_pickles(file)
-    _refuse_code(path, names)
-    if not names and not start.startswith(b"\x80"):
-        raise CheckpointError(f"{path} is no weights file; expected one written by safetensors or torch.save.")
-    with _nothing_allowed():
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise _unreadable(path, names, error) from error
-
-
-def _unreadable(path: Path, names: Iterable[str], error: Exception) -> CheckpointError:
-    foreign = sorted(name for name in names if name.partition(".")[0] not in ("torch", "collections"))
-    named = f" It names {_some(foreign)}." if foreign else ""
-    return CheckpointError(
-        f"{path} is damaged, or holds objects that cannot be read without running its code, which was not done "
-        f"({type(error).__name__}: {str(error).partition(chr(10))[0]:.200}).{named} Download it again, or re-save its "
-        "state dict as safetensors, or with torch.save of torch 1.6 or later, where it was made."
-    )
-
-
-def _names_in_pickles(file: IO[bytes]) -> set[str]:
-    """Return the dotted names that the pickles at the start of a file mention; nothing is loaded.
-
-    A torch file has at most five pickles, one after the other. Where one cannot be followed, the search ends.
-    """
-    names: set[str] = set()
-    last_strings = ("", "")
-    try:
-        for _ in range(5):
-            for opcode, argument, _ in pickletools.genops(file):
-                if opcode.name in ("GLOBAL", "INST"):
-                    names.add(str(argument).replace(" ", "."))
-                elif opcode.name == "STACK_GLOBAL":
-                    names.add(".".join(last_strings))
-                elif isinstance(argument, str):
-                    last_strings = (last_strings[1], argument)
-    except Exception:  # noqa: BLE001 - whatever cannot be followed is left to the reader, which runs nothing either
-        return names
-    return names
-
-
-def _refuse_code(path: Path, names: Iterable[str]) -> None:
-    acting = sorted(name for name in names if _acts(name))
-    if acting:
-        raise CheckpointError(
-            f"{path} tries to run code: it names {_some(acting)}, which no weights need; it was not run. "
-            "Get the file from its authors, or have it re-saved as safetensors."
-        )
-
-
-def _acts(name: str) -> bool:
-    module = name.partition(".")[0]
-    return (module in sys.stdlib_module_names or module in _OLD_MODULES) and name not in _HARMLESS
-
-
-@contextmanager
-def _nothing_allowed() -> Iterator[None]:
-    """Take away, for a while, what others in this process have allowed torch to construct."""
-    allowed = torch.serialization.get_safe_globals()
-    torch.serialization.clear_safe_globals()
-    try:
-        yield
-    finally:
-        torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals(allowed)
-
-
-class _DictStandIn:
-    """Stands in for a class: whatever is constructed, it is an empty dict, which takes items and attributes."""
-
-    def __new__(cls, *_args: object) -> Any:  # noqa: ANN401 - not one of its own
-        # torch lets a file fill nothing but exactly a dict, an OrderedDict or a Counter; only the second takes
-        # attributes as well, and so can pose both as an EasyDict and as an object.
-        return OrderedDict()
-
-
-class _ListStandIn:
-    """Stands in for a sequence that is filled item by item."""
-
-    def __new__(cls, *_args: object) -> Any:  # noqa: ANN401 - not one of its own
-        return []
-
-
-class _ValueStandIn:
-    """Stands in for a value whose state is not a dict, such as a numpy scalar."""
-
-    def __new__(cls, *_args: object) -> _ValueStandIn:
-        return super().__new__(cls)
-
-    def __init__(self, *_args: object) -> None: ...
-
-    def __setstate__(self, _state: object) -> None: ...
-
-
-def _stand_in(name: str) -> type:
-    if name.startswith("numpy."):
-        return _ValueStandIn
-    return _ListStandIn if name == "collections.deque" else _DictStandIn
-
-
-def _state_dict(path: Path, content: object) -> dict[str, Tensor]:
-    if isinstance(content, Mapping):
-        inner = (content[key] for key in _WRAPPER_KEYS if isinstance(content.get(key), Mapping))
-        weights = next(inner, content)
-        tensors = {str(name): value.detach() for name, value in weights.items() if isinstance(value, Tensor)}
-        if tensors:
-            return _without_prefix(tensors)
-        seen = f"the keys {_some([str(key) for key in weights])}" if weights else "nothing else that can be read"
-    else:
-        seen = f"a {type(content).__name__}"
-    raise CheckpointError(
-        f"{path} contains no tensors by name, but {seen}; expected a state dict, plain or under one of "
-        f"{', '.join(_WRAPPER_KEYS)}. A whole pickled model does not do: save its state_dict()."
-    )
 
 
 def _without_prefix(tensors: dict[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:

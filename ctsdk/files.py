@@ -1,0 +1,79 @@
+"""Files from outside: regular ones only, and no more of them in memory than they may need.
+
+Opening a pipe waits for a writer that may never come, a device may have no end, and a few bytes can claim to be many.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+import zipfile
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["MAX_DESCRIPTION_BYTES", "open_regular", "open_zip", "read_bounded"]
+
+MAX_DESCRIPTION_BYTES: Final = 8 << 20
+"""How long the part of a file may be that says what the rest is: the directory of a zip archive, the header of a
+safetensors file, the pickle of a torch file."""
+
+
+def open_regular(path: Path) -> io.FileIO:
+    """Open a file to read its bytes; this never waits.
+
+    Raises:
+        OSError: it is missing, may not be read, or is a folder, a pipe, a socket or a device.
+    """
+    file = io.FileIO(path, "r", opener=_open_at_once)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, not a file", str(path))
+    return file
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        OSError: as :func:`open_regular`, or the file has more than `max_bytes`.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise OSError(errno.EFBIG, f"it has {size} bytes, and {max_bytes} at most are expected", str(path))
+        return file.read(max_bytes)
+
+
+@contextmanager
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive to read it; its directory has at most :data:`MAX_DESCRIPTION_BYTES`.
+
+    What its entries say about themselves is not judged: the caller reads no more of one than it expects.
+
+    Raises:
+        OSError: as :func:`open_regular`.
+        Exception: the archive is damaged, or its directory is too long.
+    """
+    with open_regular(path) as raw, _SmallReads(raw) as file, zipfile.ZipFile(file) as archive:
+        yield archive
+
+
+class _SmallReads(io.BufferedReader):
+    """A file that is read in parts; to ask for a large one is an error, before any memory is taken."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        wanted = MAX_DESCRIPTION_BYTES + 1 if size is None or size < 0 else size
+        data = super().read(min(wanted, MAX_DESCRIPTION_BYTES + 1))
+        if len(data) > MAX_DESCRIPTION_BYTES:
+            raise ValueError(f"a part that should be short has more than {MAX_DESCRIPTION_BYTES} bytes")
+        return data
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
