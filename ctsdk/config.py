@@ -10,13 +10,14 @@ import difflib
 import tomllib
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 import pydantic
 import yaml
 from pydantic import Field
 
 from ctsdk.errors import ConfigError
+from ctsdk.files import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -43,6 +44,9 @@ TrunkStages = int | tuple[int, ...]
 
 Preset = Literal["naive", "distill", "replace", "full"]
 
+
+# A hundred times what a configuration has; YAML is read at a second per megabyte or slower.
+_MAX_BYTES: Final = 256 << 10
 
 _is_validating: ContextVar[bool] = ContextVar("_is_validating", default=False)
 
@@ -288,16 +292,31 @@ class CompressionConfig(_Section):
         return self.model_dump(mode="json")
 
 
+class _YamlLoader(yaml.SafeLoader):
+    """Reads YAML without aliases: a few lines of them can stand for more values than fit into memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="found an alias (*); expected the value itself", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+
+def _read_yaml(text: str) -> Any:  # noqa: ANN401 - whatever a configuration file may hold
+    return yaml.load(text, _YamlLoader)
+
+
 def _read(path: Path) -> dict[str, Any]:
-    readers: dict[str, Callable[[str], Any]] = {".yaml": yaml.safe_load, ".yml": yaml.safe_load, ".toml": tomllib.loads}
+    readers: dict[str, Callable[[str], Any]] = {".yaml": _read_yaml, ".yml": _read_yaml, ".toml": tomllib.loads}
     if path.suffix not in readers:
         raise ConfigError(f"{path} ends in {path.suffix!r}; expected one of {', '.join(readers)}.")
     try:
-        values = readers[path.suffix](path.read_text(encoding="utf-8"))
+        values = readers[path.suffix](read_bounded(path, _MAX_BYTES).decode("utf-8"))
+        values = _copied(values) if isinstance(values, dict) else values
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}. Check the path.") from error
-    except (yaml.YAMLError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no valid {path.suffix[1:].upper()}: {error}") from error
+    except Exception as error:  # the readers of both formats raise all kinds of errors for what they do not expect
+        raise ConfigError(f"{path} is no valid {path.suffix[1:].upper()}: {error!s:.500}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -306,6 +325,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
+    odd = next((key for key in values if not isinstance(key, str)), None)
+    if odd is not None:
+        raise ConfigError(f"the configuration key {odd!r:.80} is a {type(odd).__name__}; expected text. Quote it.")
     return {key: _copied(value) if isinstance(value, dict) else value for key, value in values.items()}
 
 
@@ -321,8 +343,8 @@ def _override(values: dict[str, Any], override: str) -> None:
             raise ConfigError(f"override {override!r}: {section!r} is a value ({inner!r}), not a section with keys.")
         place = inner
     try:
-        place[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        place[last] = _read_yaml(text)
+    except Exception as error:  # as in a file
         raise ConfigError(f"override {override!r}: {text!r} is no valid value: {error}") from error
 
 
@@ -337,7 +359,7 @@ def _explain(section: type[pydantic.BaseModel], error: pydantic.ValidationError)
             lines.append(f"{place} is missing; it has no default.")
         else:
             message = fault["msg"].removeprefix("Value error, ")
-            lines.append(f"{place or section.__name__}: {message} (seen: {fault['input']!r}).")
+            lines.append(f"{place or section.__name__}: {message} (seen: {fault['input']!r:.200}).")
     return "\n".join(dict.fromkeys(lines))
 
 

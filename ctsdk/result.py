@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pydantic
+
 from ctsdk.config import CompressionConfig
-from ctsdk.errors import CheckpointError
+from ctsdk.errors import CheckpointError, ConfigError
+from ctsdk.files import MAX_DESCRIPTION_BYTES, read_bounded
 from ctsdk.plugins import load_adapter
-from ctsdk.stages import StagePlan
-from ctsdk.student import build_student
+from ctsdk.stages import Initialisation, StagePlan
+from ctsdk.student import build_student, trunk_depths
 from ctsdk.weights import check_same_keys, read_safetensors, write_json, write_safetensors
 
 if TYPE_CHECKING:
@@ -87,44 +90,77 @@ def load_result(folder: str | Path, adapter: TrackerAdapter | None = None) -> Co
         AdapterNotFoundError: the adapter is not installed here.
     """
     folder = Path(folder)
-    description = _read_description(folder)
+    description = _read_description(folder / _DESCRIPTION_FILE)
     weights = folder / _WEIGHTS_FILE
     tensors, _ = read_safetensors(weights)
-    if _sha256(weights) != description["weights_sha256"]:
+    if _sha256(weights) != description.weights_sha256:
         raise CheckpointError(
             f"{weights} is not the file that {_DESCRIPTION_FILE} beside it describes. "
             "It was changed or replaced; save the result again."
         )
-    name, variant = description["adapter"]["name"], description["adapter"]["variant"]
+    name, variant = description.adapter.name, description.adapter.variant
     if adapter is None:
         adapter = load_adapter(name, variant=variant, weights="random")
-    plans = {
-        trunk: StagePlan(tuple(plan["sizes"]), plan["initialisation"]) for trunk, plan in description["plans"].items()
-    }
+    try:
+        # Before blocks are made, because a file can ask for any number of them.
+        plans = _plans(description, trunk_depths(adapter))
+        config = CompressionConfig.from_mapping(description.config)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{folder / _DESCRIPTION_FILE} does not fit: {error} Give the adapter and the variant it was made with."
+        ) from error
     student = build_student(adapter, plans)
     check_same_keys(tensors, student.state_dict(), str(weights))
     student.load_state_dict(tensors)
-    config = CompressionConfig.from_mapping(description["config"])
     return CompressionResult(student.eval(), plans, config, name, variant)
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / _DESCRIPTION_FILE
+class _Plan(pydantic.BaseModel):
+    sizes: tuple[int, ...]
+    initialisation: Initialisation
+
+
+class _Origin(pydantic.BaseModel):
+    name: str
+    variant: str | None
+
+
+class _Description(pydantic.BaseModel):
+    adapter: _Origin
+    plans: dict[str, _Plan]
+    config: dict[str, Any]
+    weights_sha256: str
+
+
+def _plans(description: _Description, depths: Mapping[str, int]) -> dict[str, StagePlan]:
+    return {
+        name: StagePlan.divide(depths.get(name, 0), plan.sizes, plan.initialisation, trunk=name)
+        for name, plan in description.plans.items()
+    }
+
+
+def _read_description(path: Path) -> _Description:
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = json.loads(read_bounded(path, MAX_DESCRIPTION_BYTES).decode("utf-8"))
     except OSError as error:
         raise CheckpointError(
-            f"{folder} holds no readable {_DESCRIPTION_FILE} ({error.strerror}); "
+            f"{path.parent} holds no readable {path.name} ({error.strerror}); "
             "expected a folder that CompressionResult.save wrote."
         ) from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is no valid JSON ({error}); save the result again.") from error
     if not isinstance(description, dict) or description.get("format") != _FORMAT:
         seen = description.get("format") if isinstance(description, dict) else type(description).__name__
         raise CheckpointError(
-            f"{path} has format {seen!r}; this ctsdk reads format {_FORMAT}. Use the ctsdk that wrote it."
+            f"{path} has format {seen!r:.80}; this ctsdk reads format {_FORMAT}. Use the ctsdk that wrote it."
         )
-    return description
+    try:
+        return _Description.model_validate(description)
+    except pydantic.ValidationError as error:
+        [fault, *_] = error.errors()
+        raise CheckpointError(
+            f"{path} is damaged: {'.'.join(map(str, fault['loc']))}: {fault['msg']}. Save the result again."
+        ) from error
 
 
 def _sha256(path: Path) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 from ctsdk.data.crops import check_frame, import_cv2
 from ctsdk.data.images import IMAGE_SUFFIXES, natural_order, read_image
 from ctsdk.errors import DataError
+from ctsdk.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -179,7 +180,7 @@ def _file(path: Path) -> FrameSource:
             f"{path} is one image; expected a video. For a sequence of images, give the folder: {path.parent}"
         )
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             is_empty = not file.read(1)
     except OSError as error:
         raise DataError(f"video {path} cannot be read: {error.strerror}. Check the file.") from error

@@ -5,6 +5,7 @@ The address space of this process ends where the promise of :func:`ctsdk.weights
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import sys
@@ -41,6 +42,7 @@ def chain(error: BaseException | None) -> list[str]:
 
 def told(path: Path, before: int) -> dict[str, Any]:
     """Read one file; tell how it ended, how long it computed and how much memory it took at most, beyond `before`."""
+    faulthandler.dump_traceback_later(180, exit=True)
     if before:
         Path("/proc/self/clear_refs").write_text("5")
     start = time.process_time()
@@ -51,6 +53,7 @@ def told(path: Path, before: int) -> dict[str, Any]:
         read_tensors(path)
     except BaseException as error:  # noqa: BLE001 - the test judges it
         kinds, message = chain(error), str(error)
+    faulthandler.cancel_dump_traceback_later()
     seconds, events = time.process_time() - start, list(EVENTS)
     grown = memory("VmHWM") - before if before else 0
     acted = [*map(repr, hostile.MARKS), *events, *(["ran"] if Path("ran").exists() else [])]

@@ -96,6 +96,18 @@ def test_an_unknown_key_at_the_top_lists_or_suggests() -> None:
         ("a.yaml", "a: [", "no valid YAML"),
         ("a.toml", "a = ", "no valid TOML"),
         ("a.yaml", "- 1", "holds a list"),
+        # What a stranger may have written.
+        ("a.yaml", "a: &a [1]\nb: *a", "found an alias"),
+        ("a.yaml", "a: &a {b: 1}\nc: {<<: [*a, *a]}", "found an alias"),
+        ("a.yaml", "[" * 5000, "no valid YAML"),
+        ("a.yaml", "seed: 2001-99-99", "no valid YAML"),
+        ("a.yaml", "seed: !!float ''", "no valid YAML"),
+        ("a.yaml", "seed: !!python/object/apply:os.system [ls]", "no valid YAML"),
+        ("a.yaml", "seed: " + "9" * 5000, "no valid YAML"),
+        ("a.yaml", "1: 2", "expected text"),
+        ("a.yaml", "#" * 300_000, "at most are expected"),
+        ("a.toml", "a" + ".a" * 5000 + " = 1", "no valid TOML"),
+        ("a.toml", "a = " + "[" * 5000, "no valid TOML"),
     ],
 )
 def test_bad_files(tmp_path: Path, name: str, text: str, message: str) -> None:

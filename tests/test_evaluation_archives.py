@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import io
 import os
+import tracemalloc
 import zipfile
 from typing import TYPE_CHECKING
 
+import hostile
 import pytest
 
 from ctsdk.errors import DataError
@@ -122,3 +124,23 @@ def test_what_is_no_archive_is_refused(content: bytes, tmp_path: Path) -> None:
         Archive.open(tmp_path / "t.zip")
     with pytest.raises(DataError, match="nowhere does not exist; expected a folder or a zip archive"):
         Archive.open(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_archive_that_is_packed_without_bounds_is_refused(method: int, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "t.zip", "w", method) as archive:
+        archive.writestr("a.txt", "1,2,3,4\n")
+    with pytest.raises(DataError, match="is packed in a way that result files never are"):
+        Archive.open(tmp_path / "t.zip")
+
+
+def test_archive_that_unpacks_to_a_gigabyte_takes_no_memory(tmp_path: Path) -> None:
+    data = hostile.bomb("a.txt", {}).replace((1 << 30).to_bytes(4, "little"), (8).to_bytes(4, "little"))
+    (tmp_path / "t.zip").write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="cannot be read as a zip archive"):
+            Archive.open(tmp_path / "t.zip")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()

@@ -55,3 +55,31 @@ def test_a_teacher_of_another_shape_is_refused(saved: Path) -> None:
     adapter = Wider(type(toy_adapter().teacher)(width=24))
     with pytest.raises(ctsdk.CheckpointError, match="embed"):
         ctsdk.load_result(saved, adapter=adapter)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"adapter": []},
+        {"adapter": {"name": ["toy"], "variant": None}},
+        {"plans": 3},
+        {"plans": {"blocks": {"sizes": [10**9], "initialisation": "last"}}},
+        {"plans": {"nowhere": {"sizes": [1], "initialisation": "last"}}},
+        {"config": {"seed": "x"}},
+        {"config": {"unknown": 1}},
+        {"weights_sha256": None},
+    ],
+    ids=str,
+)
+def test_a_damaged_description_is_refused(saved: Path, changes: dict[str, object]) -> None:
+    path = saved / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ctsdk.CheckpointError, match=r"result\.json"):
+        ctsdk.load_result(saved, adapter=toy_adapter())
+
+
+@pytest.mark.parametrize("text", [b"", b"[" * 100_000, b"\xff", b"1" * 5000, b"[]", b" " * (9 << 20)])
+def test_what_is_no_description_is_refused(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "result.json").write_bytes(text)
+    with pytest.raises(ctsdk.CheckpointError, match=r"result\.json"):
+        ctsdk.load_result(tmp_path, adapter=toy_adapter())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from ctsdk.data.crops import import_cv2
 from ctsdk.errors import DataError
+from ctsdk.files import read_bounded
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePath
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["IMAGE_SUFFIXES", "decode_image", "natural_order", "read_image"]
+
+_MAX_BYTES: Final = 1 << 30
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """The endings of files that count as images, in lower case."""
@@ -36,7 +39,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     try:
         # Through bytes, because OpenCV cannot open every path that Python can, and complains on stderr.
-        data = path.read_bytes()
+        data = read_bounded(path, _MAX_BYTES)
     except OSError as error:
         raise DataError(f"image {path} cannot be read: {error.strerror}. Check the file.") from error
     return decode_image(data, str(path))
@@ -53,7 +56,10 @@ def decode_image(data: bytes, place: str) -> NDArray[np.uint8]:
         DataError: they cannot be decoded, or OpenCV is not installed.
     """
     cv2 = import_cv2()
-    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error:  # more pixels than OpenCV takes
+        pixels = None
     if pixels is None:
         raise DataError(
             f"{place} ({len(data)} bytes) cannot be decoded as an image; it is damaged, incomplete or of another "

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from ctsdk.errors import DataError
+from ctsdk.files import open_zip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,10 +75,10 @@ class Archive:
         if not path.is_file():
             raise DataError(f"{path} does not exist; expected a folder or a zip archive of result files.")
         try:
-            with zipfile.ZipFile(path) as archive:
+            with open_zip(path) as archive:
                 entries = archive.infolist()
                 _check_entries(path, entries)
-                contents = {_path(entry): archive.read(entry) for entry in entries if not entry.is_dir()}
+                contents = {_path(entry): _read(archive, entry) for entry in entries if not entry.is_dir()}
         except DataError:
             raise
         except Exception as error:  # a damaged archive can raise anything
@@ -134,6 +135,17 @@ def _check_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
     twice = [repr(name) for name, count in Counter(map(_path, entries)).items() if count > 1]
     if twice:
         raise DataError(f"{path} has {len(twice)} names more than once, such as {twice[0]}. Pack it again.")
+
+
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    # The other ways of packing unpack as much as they like before the size that was stated is looked at.
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{entry.filename!r:.80} is packed in a way that result files never are")
+    with archive.open(entry) as file:
+        content = file.read(entry.file_size)
+    if len(content) != entry.file_size:
+        raise ValueError(f"{entry.filename!r:.80} should have {entry.file_size} bytes and has {len(content)}")
+    return content
 
 
 def _path(entry: zipfile.ZipInfo) -> str:

@@ -15,6 +15,7 @@ import torch
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.errors import ConfigError
+from ctsdk.files import read_bounded
 from ctsdk.weights import write_json
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = ["MANIFEST_FILE", "Manifest", "fingerprint"]
 
 MANIFEST_FILE = "evaluation.json"
 _FORMAT = 1
+_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,8 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(read_bounded(path, _MAX_BYTES).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path} cannot be read ({error}); expected the description of an evaluation. Use another folder, or "
             "remove this one to begin anew."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ctsdk.errors import DataError
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ctsdk.data.readers.files import Files
 
 __all__ = ["read_json", "read_xml"]
+
+_MAX_XML_BYTES: Final = 4 << 20
 
 
 def read_json(
@@ -41,9 +43,15 @@ def read_xml(files: Files, path: str) -> ET.Element:
     """Return the root element of an XML file in UTF-8.
 
     Raises:
-        DataError: the file is missing or no XML, or it declares a document type: entities can be made to fill memory.
+        DataError: the file is missing or no XML, it is too long, or it declares a document type: entities can be made
+            to fill memory.
     """
     data = files.read(path)
+    if len(data) > _MAX_XML_BYTES:
+        raise DataError(
+            f"{files.place(path)} has {len(data)} bytes; expected {_MAX_XML_BYTES} at most of the annotations of one "
+            "frame. Copy it again."
+        )
     # A parser goes over to UTF-16 by itself, where what is looked for reads otherwise; UTF-16 has zero bytes.
     if b"<!DOCTYPE" in data or b"\0" in data:
         raise DataError(

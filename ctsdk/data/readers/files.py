@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol, overload
 
 from ctsdk.data.images import decode_image
 from ctsdk.errors import DataError
+from ctsdk.files import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Files", "Folder", "ImageFiles", "Lmdb", "NumberedPaths", "find_numbered", "find_present", "open_files"]
 
+# The largest file that is read whole is the annotations of COCO, of half the size.
+_MAX_BYTES: Final = 1 << 30
 # A value that was written and deleted at once may leave pages at the end of an LMDB unwritten. A file that lacks more
 # than any image takes was cut.
 _NUM_PAGES_UNWRITTEN: Final = 1024
@@ -76,7 +79,7 @@ class Folder:
     def read(self, path: str) -> bytes:
         """Return the bytes of a file, as :meth:`Files.read`."""
         try:
-            return (self.root / path).read_bytes()
+            return read_bounded(self.root / path, _MAX_BYTES)
         except (OSError, ValueError) as error:  # ValueError: no file can have such a name
             raise DataError(
                 f"{self.place(path)} cannot be read: {_reason(error)}. Check that the data set is complete."

@@ -7,7 +7,7 @@ come first. What a file says is taken as it is; what it does not say is an error
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_boxes", "read_flags", "read_lines", "read_rows", "read_text"]
 
+# Boxes of hours of video.
+_MAX_BYTES: Final = 16 << 20
 _SEPARATORS = re.compile(r"\s*,\s*|\s+")
 
 
@@ -29,10 +31,16 @@ def read_text(files: Files, path: str) -> str:
     """Return a text file; its lines end in a newline, whatever they end in on disk.
 
     Raises:
-        DataError: the file is missing, or no UTF-8 text.
+        DataError: the file is missing, too long, or no UTF-8 text.
     """
+    data = files.read(path)
+    if len(data) > _MAX_BYTES:
+        raise DataError(
+            f"{files.place(path)} has {len(data)} bytes; expected {_MAX_BYTES} at most of what is known of one "
+            "video. Check that it is the right file."
+        )
     try:
-        text = files.read(path).decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{files.place(path)} is no UTF-8 text: {error}. Copy it again.") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -175,7 +175,7 @@ def _read_list(root: Path) -> dict[str, list[str]]:
     try:
         for number, video in json.loads(read_text(files, _LIST)):
             chunks[f"TRAIN_{int(number)}"].append(str(video))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DataError(
             f"{files.place(_LIST)} is not as expected, a JSON list of [chunk, id]: {error}. Copy it again."
         ) from error

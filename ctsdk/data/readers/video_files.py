@@ -12,6 +12,7 @@ import numpy as np
 
 from ctsdk.data.crops import import_cv2
 from ctsdk.errors import DataError
+from ctsdk.files import open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +72,8 @@ def open_video_file(path: Path) -> VideoFile:
         DataError: there is no such file.
     """
     try:
-        return VideoFile(path, path.stat().st_mtime_ns)
+        with open_regular(path) as file:
+            return VideoFile(path, os.fstat(file.fileno()).st_mtime_ns)
     except OSError as error:
         raise DataError(f"video {path} cannot be read: {error.strerror}. Check the file.") from error
 
