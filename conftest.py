@@ -4,7 +4,8 @@ The blocks of one page share their names and an empty working folder, and run in
 
 - A ``python`` block runs; where it is written as a prompt (``>>>``), what it prints is compared.
 - A block whose first line is a comment that names a file, such as ``# compress.yaml``, is written to that file.
-- In an ``sh`` block, what starts with ``ctsdk`` is read by the command line, but not run.
+- In an ``sh`` block, what starts with ``ctsdk`` is read by the command line, but not run. Where the page has set
+  ``exit_code``, it is run and has to exit with that, and ``pip install -e FOLDER`` makes FOLDER importable.
 - ``% invisible-code-block: python`` holds what readers need not see; ``% skip: next if(...)`` leaves a block out.
 """
 
@@ -61,13 +62,20 @@ class _PythonParser(PythonCodeBlockParser):
 
 
 def _read_commands(example: Example) -> None:
-    """Let the command line read what a page tells people to type."""
+    """Let the command line read what a page tells people to type, or run it where the page says how it ends."""
     text = re.sub(r"\\\n\s*", "", example.parsed)
+    exit_code = example.namespace.get("exit_code")
+    cli = importlib.import_module("ctsdk.cli")
     for command in re.split(r"\n|&&", text):
         words = shlex.split(command, comments=True)
-        if words[:1] == ["ctsdk"]:
-            cli = importlib.import_module("ctsdk.cli")
+        if words[:1] == ["ctsdk"] and exit_code is None:
             cli.app.parse_args(words[1:], exit_on_error=False, print_error=False)
+        elif words[:1] == ["ctsdk"]:
+            # The page may have written the modules anew.
+            _forget_modules(example.namespace["_before"][1])
+            assert cli.main(words[1:]) == exit_code, command
+        elif words[:3] == ["pip", "install", "-e"] and exit_code is not None:
+            _install(words[3])
 
 
 def _install(folder: str) -> None:
@@ -88,21 +96,25 @@ def _set_up(namespace: dict[str, Any]) -> None:
     folder = tempfile.mkdtemp(prefix="ctsdk-docs-")
     namespace.update(__name__="__main__", install=_install)
     registered = [(registry, dict(registry)) for registry in (plugins._registered, formats._registered)]
-    namespace["_before"] = (Path.cwd(), folder, list(sys.path), set(sys.modules), registered)
+    namespace["_before"] = (Path.cwd(), folder, list(sys.path), registered)
     os.chdir(folder)
 
 
 def _tear_down(namespace: dict[str, Any]) -> None:
-    home, folder, path, modules, registered = namespace["_before"]
+    home, folder, path, registered = namespace["_before"]
     os.chdir(home)
     sys.path[:] = path
     for registry, before in registered:
         registry.clear()
         registry.update(before)
-    for name in set(sys.modules) - modules:
-        if str(getattr(sys.modules[name], "__file__", None)).startswith(folder):
-            del sys.modules[name]
+    _forget_modules(folder)
     shutil.rmtree(folder)
+
+
+def _forget_modules(folder: str) -> None:
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(folder):
+            del sys.modules[name]
 
 
 pytest_collect_file = Sybil(
