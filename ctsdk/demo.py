@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ctsdk.data.sequences import VideoSequence
     from ctsdk.evaluation.scores import Evaluation
 
-__all__ = ["DEMO_CONFIG", "held_out_sequences", "run_demo"]
+__all__ = ["DEMO_CONFIG", "demo_config", "held_out_sequences", "run_demo"]
 
 # Photographs are held out by name, videos by seed: training uses TRAINING_PHOTOGRAPHS and seeds from 1.
 _HELD_OUT_SEED = 2
@@ -40,8 +40,6 @@ _logger = logging.getLogger(__name__)
 
 DEMO_CONFIG = CompressionConfig.from_mapping(
     {
-        "adapter": {"name": "ostrack", "variant": "tiny"},
-        "stages": 4,
         # In a run of minutes the student needs its time alone: half of the run instead of a tenth.
         "replacement": {"warm_up": 0.05, "cool_down": 0.5},
         "training": {
@@ -67,35 +65,48 @@ def held_out_sequences(num_sequences: int = _NUM_HELD_OUT) -> list[VideoSequence
     return synthetic_sequences(num_sequences, _HELD_OUT_SEED, [photographs[name] for name in HELD_OUT_PHOTOGRAPHS])
 
 
-def run_demo(out: Path, *, seed: int = 0) -> dict[str, Any]:
-    """Compress the demo teacher from 12 blocks to 4 and compare both with the untrained student.
+def demo_config(adapter: TrackerAdapter, *, seed: int = 0) -> CompressionConfig:
+    """Return the demo's run for an adapter: each trunk to a third of its blocks, and to one at least."""
+    stages = {name: max(1, depth // 3) for name, depth in trunk_depths(adapter).items()}
+    named = {"adapter": {"name": adapter.name, "variant": adapter.variant}, "stages": stages, "seed": seed}
+    return CompressionConfig.from_mapping({**DEMO_CONFIG.to_mapping(), **named})
+
+
+def run_demo(out: Path, *, adapter: str = "ostrack", seed: int = 0) -> dict[str, Any]:
+    """Compress a demo teacher to a third of its blocks and compare both with the untrained student.
 
     Args:
         out: folder for ``summary.json``, ``curves.png``, ``side_by_side.mp4``, and the result and metrics of the run.
+        adapter: name of an adapter whose variant ``tiny`` ships trained weights.
         seed: of the run.
 
     Returns:
         what ``summary.json`` holds: :class:`ctsdk.reporting.TrackerFigures` by tracker; ``retention`` and
         ``speedup`` of the student against the teacher; ``seconds``, the duration of the whole demo.
+
+    Raises:
+        AdapterNotFoundError: there is no such adapter.
+        ConfigError: it has no variant ``tiny``.
+        CheckpointError: its variant ``tiny`` ships no weights.
     """
     begin = time.monotonic()
-    config = CompressionConfig.from_mapping({**DEMO_CONFIG.to_mapping(), "seed": seed})
-    adapter = load_adapter("ostrack", variant="tiny")
+    tiny = load_adapter(adapter, variant="tiny")
+    config = demo_config(tiny, seed=seed)
     sequences = held_out_sequences()
 
     run_dir = out / "training"
     # A demo starts over: the state of an earlier one in this folder is not to be resumed.
     (run_dir / STATE_FILE).unlink(missing_ok=True)
-    result = compress(adapter, config, run_dir=run_dir, show_progress=True)
+    result = compress(tiny, config, run_dir=run_dir, show_progress=True)
     result.save(out / "student")
-    plans = plan_stages(trunk_depths(adapter), config.stages, config.initialisation)
+    plans = plan_stages(trunk_depths(tiny), config.stages, config.initialisation)
     trackers = {
-        "teacher": adapter.teacher,
-        "student_untrained": build_student(adapter, plans).eval(),
+        "teacher": tiny.teacher,
+        "student_untrained": build_student(tiny, plans).eval(),
         "student": result.student,
     }
-    scores = {name: _track_all(name, adapter, tracker, sequences) for name, tracker in trackers.items()}
-    figures = measure_trackers(adapter, trackers, scores, num_rounds=_NUM_LATENCY_ROUNDS)
+    scores = {name: _track_all(name, tiny, tracker, sequences) for name, tracker in trackers.items()}
+    figures = measure_trackers(tiny, trackers, scores, num_rounds=_NUM_LATENCY_ROUNDS)
     teacher, student = figures["teacher"], figures["student"]
     summary = {
         **{name: asdict(tracker_figures) for name, tracker_figures in figures.items()},

@@ -470,11 +470,11 @@ def test_nothing_half_is_left_when_a_frame_is_damaged(tmp_path: Path, refused: C
 # -- demo -------------------------------------------------------------------------------------------------------------
 
 
-def test_demo_is_called_with_folder_and_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_is_called_with_folder_tracker_and_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     module = types.ModuleType("ctsdk.demo")
-    module.run_demo = lambda out, *, seed: calls.append((out, seed))  # type: ignore[attr-defined]
+    module.run_demo = lambda out, **options: calls.append((out, options))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ctsdk.demo", module)
-    assert main(["demo", "--out", str(tmp_path), "--seed", "3"]) == 0
+    assert main(["demo", "--out", str(tmp_path), "--seed", "3", "--adapter", "seqtrack"]) == 0
     assert main(["demo", "--out", str(tmp_path)]) == 0
-    assert calls == [(tmp_path, 3), (tmp_path, 0)]
+    assert calls == [(tmp_path, {"adapter": "seqtrack", "seed": 3}), (tmp_path, {"adapter": "ostrack", "seed": 0})]

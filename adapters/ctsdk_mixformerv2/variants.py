@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["DEMO_WEIGHTS", "VARIANTS", "Tracking", "Variant"]
 
 # Weights that ship with this package, by variant.
-DEMO_WEIGHTS: Mapping[str, str] = {}
+DEMO_WEIGHTS: Mapping[str, str] = {"tiny": "tiny.safetensors"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _small(depth: int, mlp_ratio: float) -> Variant:
 
 _TINY = Variant(
     MixFormerV2Config(
-        template_size=48, search_size=96, patch_size=8, width=128, num_heads=4, depth=8, num_bins=48, drop_path=0.0
+        template_size=48, search_size=96, patch_size=8, width=128, num_heads=4, depth=12, num_bins=48, drop_path=0.0
     ),
     TrackerSpec(template_size=48, search_size=96, num_templates=2, search_centre_jitter=2.0),
     Tracking(update_interval=10),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["DEMO_WEIGHTS", "VARIANTS", "Tracking", "Variant", "find_variant", "variant_name"]
 
 # Weights that ship with this package, by variant.
-DEMO_WEIGHTS: Mapping[str, str] = {}
+DEMO_WEIGHTS: Mapping[str, str] = {"tiny": "tiny.safetensors"}
 
 # A member of the family with another number of encoder blocks or decoder layers, such as seqtrack_b256_encoder4.
 _NAME = re.compile(r"(?P<family>.+?)(?:_encoder(?P<encoder>[1-9]\d*))?(?:_decoder(?P<decoder>[1-9]\d*))?")

@@ -77,16 +77,17 @@ def compress(
     console.print(f"The student is in {out}; the tracker's own code loads {out / OFFICIAL_FILE}.", markup=False)
 
 
-def demo(*, out: FolderToWrite, seed: int = 0) -> None:
-    """Compress the tiny tracker that ships with ctsdk, compare it with its teacher, and draw both.
+def demo(*, out: FolderToWrite, adapter: str = "ostrack", seed: int = 0) -> None:
+    """Compress a tiny tracker that ships with ctsdk, compare it with its teacher, and draw both.
 
     Args:
         out: folder for the student, the table, the curves and the clip.
+        adapter: which tracker: `ostrack`, `mixformerv2` or `seqtrack`.
         seed: seed of everything random.
     """
     from ctsdk.demo import run_demo
 
-    run_demo(out, seed=seed)
+    run_demo(out, adapter=adapter, seed=seed)
 
 
 def _write_official(path: Path, adapter: TrackerAdapter, tracker: nn.Module) -> None:

@@ -183,7 +183,7 @@ def test_adapter_predicts_what_the_tracker_computes() -> None:
 @pytest.mark.parametrize("flags", [(True, False, True, False), (False, True, True, False), (False, False, False, True)])
 def test_a_mix_runs_wide_and_narrow_blocks_in_turn(flags: Sequence[bool]) -> None:
     adapter = tiny(student_mlp_ratio=1.0)
-    plans = {"backbone": StagePlan.divide(8, 4)}
+    plans = {"backbone": StagePlan.divide(12, 4)}
     student = ctsdk.build_student(adapter, plans).eval()
     assert isinstance(student, MixFormerV2)
     batch = adapter.example_batch(2)
@@ -224,7 +224,7 @@ def test_position_tables_begin_alike(num_cells: int) -> None:
 
 def test_positions_are_not_trained() -> None:
     adapter = tiny()
-    student = ctsdk.build_student(adapter, {"backbone": StagePlan.divide(8, 4)})
+    student = ctsdk.build_student(adapter, {"backbone": StagePlan.divide(12, 4)})
     assert isinstance(student, MixFormerV2)
     prediction, batch = adapter.predict(student, adapter.example_batch(2)), adapter.example_batch(2)
     torch.stack(list(adapter.task_loss(prediction, batch).values())).sum().backward()

@@ -34,7 +34,7 @@ def tiny(**settings: Any) -> MixFormerV2Adapter:
 
 
 def student_of(adapter: MixFormerV2Adapter, stages: int = 4, **plan: Any) -> MixFormerV2:
-    student = ctsdk.build_student(adapter, {"backbone": StagePlan.divide(8, stages, **plan)})
+    student = ctsdk.build_student(adapter, {"backbone": StagePlan.divide(adapter.teacher.config.depth, stages, **plan)})
     assert isinstance(student, MixFormerV2)
     return student.eval()
 
@@ -84,7 +84,7 @@ def test_a_variant_for_narrow_students_is_read_again_by_its_name(
 def test_a_narrow_student_of_another_variant_needs_its_adapter(tmp_path: Path) -> None:
     adapter = tiny(student_mlp_ratio=1.0)
     result = ctsdk.CompressionResult(
-        student_of(adapter), {"backbone": StagePlan.divide(8, 4)}, CONFIG, "mixformerv2", "tiny"
+        student_of(adapter), {"backbone": StagePlan.divide(12, 4)}, CONFIG, "mixformerv2", "tiny"
     )
     result.save(tmp_path)
     with pytest.raises(CheckpointError, match=r"mlp\.fc1\.weight is \(128, 128\), expected \(512, 128\)"):
@@ -100,7 +100,7 @@ def test_the_strongest_hidden_channels_are_kept() -> None:
     kept = torch.randperm(512, generator=torch.Generator().manual_seed(0))[:128].sort().values
     is_weak = torch.ones(512, dtype=torch.bool)
     is_weak[kept] = False
-    source = adapter.teacher.backbone.blocks[1]
+    source = adapter.teacher.backbone.blocks[2]
     assert isinstance(source, Block)
     with torch.no_grad():
         # Weak either way in, or either way out.
@@ -125,7 +125,7 @@ def test_a_narrow_student_can_start_at_random() -> None:
     student = student_of(adapter, initialisation="random")
     assert {block.mlp.fc1.weight.shape for block in student.backbone.blocks} == {(128, 128)}
     assert not torch.equal(
-        student.backbone.blocks[0].attn.qkv.weight, adapter.teacher.backbone.blocks[1].attn.qkv.weight
+        student.backbone.blocks[0].attn.qkv.weight, adapter.teacher.backbone.blocks[2].attn.qkv.weight
     )
 
 
@@ -139,7 +139,7 @@ def test_a_student_no_narrower_than_its_teacher_keeps_all_channels() -> None:
 
 def test_stage_tokens_are_templates_search_and_prediction() -> None:
     adapter = tiny()
-    plans, batch = {"backbone": StagePlan.divide(8, 4)}, adapter.example_batch(2)
+    plans, batch = {"backbone": StagePlan.divide(12, 4)}, adapter.example_batch(2)
     with torch.inference_mode(), StageRecorder.of_teacher(adapter, plans) as recorder:
         adapter.predict(adapter.teacher, batch)
     stages = recorder.tokens(batch)["backbone"]

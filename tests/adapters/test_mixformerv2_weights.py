@@ -106,7 +106,7 @@ def tiny(**settings: Any) -> MixFormerV2Adapter:
 
 
 def student_of(adapter: MixFormerV2Adapter, stages: int) -> MixFormerV2:
-    student = ctsdk.build_student(adapter, {"backbone": StagePlan.divide(8, stages)})
+    student = ctsdk.build_student(adapter, {"backbone": StagePlan.divide(adapter.teacher.config.depth, stages)})
     assert isinstance(student, MixFormerV2)
     return student.eval()
 
