@@ -22,6 +22,7 @@ from ctsdk.errors import (
     DataError,
     ExportMismatchError,
     TrainingError,
+    TrainingInterruptedError,
 )
 from ctsdk.evaluation.running import evaluate
 from ctsdk.module_adapter import ModuleAdapter
@@ -56,6 +57,7 @@ __all__ = [
     "TrackingSession",
     "TrainingConfig",
     "TrainingError",
+    "TrainingInterruptedError",
     "Trunk",
     "VideoDataset",
     "VideoSequence",

@@ -33,6 +33,7 @@ __all__ = [
     "ReplacementConfig",
     "TrainingConfig",
     "TrunkStages",
+    "differences",
 ]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -137,7 +138,20 @@ class TrainingConfig(_Section):
     device: str = Field("auto", description="`auto` is the accelerator if there is one; or `cpu`, `cuda`, `cuda:1`.")
     validate_every: Count | None = Field(None, description="Steps between validations of the student; None for never.")
     validation_batches: Count = Field(8, description="Batches per validation.")
-    save_every: Count | None = Field(1000, description="Steps between training states on disk; None for the end only.")
+    save_every: Count | None = Field(
+        1000, description="Steps between training states on disk; None for none by the number of steps."
+    )
+    save_every_minutes: Positive | None = Field(
+        15.0, description="Minutes between training states on disk; None for none by the clock."
+    )
+    num_states: Count = Field(3, description="Training states that are kept; the oldest go.")
+    on_non_finite: Literal["stop", "roll_back"] = Field(
+        "stop",
+        description="What to do when a loss or gradient is NaN or infinite. `stop` ends the run; `roll_back` goes on "
+        "from the last saved state with a smaller learning rate, and says so in the log and the metrics.",
+    )
+    roll_back_factor: Share = Field(0.5, description="`roll_back`: times the learning rate, for the rest of the run.")
+    max_roll_backs: Count = Field(3, description="`roll_back`: how often in a run, before it ends all the same.")
 
     @pydantic.model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -304,6 +318,18 @@ class _YamlLoader(yaml.SafeLoader):
 
 def _read_yaml(text: str) -> Any:  # noqa: ANN401 - whatever a configuration file may hold
     return yaml.load(text, _YamlLoader)
+def differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = ""
+) -> dict[str, tuple[object, object]]:
+    """Return by dotted key what differs between two configurations in plain values, as (before, after)."""
+    changed: dict[str, tuple[object, object]] = {}
+    for key in dict.fromkeys([*before, *after]):
+        one, other = before.get(key), after.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            changed |= differences(one, other, f"{prefix}{key}.")
+        elif one != other:
+            changed[f"{prefix}{key}"] = (one, other)
+    return changed
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ctsdk.checkpoints import States
 from ctsdk.compression import compress
 from ctsdk.config import CompressionConfig
 from ctsdk.data.photographs import HELD_OUT_PHOTOGRAPHS, load_photographs
@@ -17,7 +18,6 @@ from ctsdk.plugins import load_adapter
 from ctsdk.reporting import measure_trackers, print_comparison, save_side_by_side
 from ctsdk.stages import plan_stages
 from ctsdk.student import build_student, trunk_depths
-from ctsdk.training import STATE_FILE
 from ctsdk.weights import write_json
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def run_demo(out: Path, *, adapter: str = "ostrack", seed: int = 0) -> dict[str,
     sequences = held_out_sequences()
 
     run_dir = out / "training"
-    # A demo starts over: the state of an earlier one in this folder is not to be resumed.
-    (run_dir / STATE_FILE).unlink(missing_ok=True)
+    # A demo starts over: the states of an earlier one in this folder are not to be resumed.
+    States(run_dir).remove_all()
     result = compress(tiny, config, run_dir=run_dir, show_progress=True)
     result.save(out / "student")
     plans = plan_stages(trunk_depths(tiny), config.stages, config.initialisation)

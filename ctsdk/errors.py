@@ -9,6 +9,7 @@
     ├── CheckpointError          weights are unreadable, unsafe, or do not fit the tracker
     ├── DataError                an image, video, box or batch cannot be used
     ├── TrainingError            training cannot go on
+    │   └── TrainingInterruptedError   a signal stopped it; its state is saved
     └── ExportMismatchError      an exported tracker disagrees with the tracker it came from
 
 Each message says what was seen, what was expected and what to do next.
@@ -32,6 +33,7 @@ __all__ = [
     "DataError",
     "ExportMismatchError",
     "TrainingError",
+    "TrainingInterruptedError",
 ]
 
 
@@ -71,6 +73,18 @@ class TrainingError(CtsdkError):
         super().__init__(message)
         self.student = student
         self.state_path = state_path
+
+
+class TrainingInterruptedError(TrainingError):
+    """A signal stopped training. It can go on from the state that was saved.
+
+    Attributes:
+        signal: its number, such as 15 for SIGTERM. The command line exits with 128 more, as shells do.
+    """
+
+    def __init__(self, message: str, *, signal: int, student: nn.Module, state_path: Path | None = None) -> None:
+        super().__init__(message, student=student, state_path=state_path)
+        self.signal = signal
 
 
 class ExportMismatchError(CtsdkError):

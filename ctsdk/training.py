@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from signal import Signals
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,24 +23,26 @@ from tqdm.auto import tqdm
 
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
 from ctsdk.contract import look_before_training
-from ctsdk.data.feed import gather
-from ctsdk.errors import AdapterContractError, ConfigError, TrainingError
+from ctsdk.data.feed import explained_worker_deaths, gather
+from ctsdk.divergence import find_source, gradients_not_finite
+from ctsdk.errors import AdapterContractError, ConfigError, TrainingError, TrainingInterruptedError
+from ctsdk.interruption import Interruption
 from ctsdk.losses import imitation_loss
 from ctsdk.metrics import MetricsLog
+from ctsdk.optimisation import make_optimizer, rate_factor
 from ctsdk.replacement import Mix, StageRecorder, draw_mix, make_schedule, mixed
-from ctsdk.weights import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from ctsdk.adapter import Batch, TrackerAdapter
-    from ctsdk.config import CompressionConfig, TrainingConfig
+    from ctsdk.checkpoints import States
+    from ctsdk.config import CompressionConfig
     from ctsdk.stages import StagePlan
 
-__all__ = ["EARLIER_STATE_FILE", "STATE_FILE", "Trainer", "frozen", "pick_device", "step_losses"]
+__all__ = ["Trainer", "frozen", "pick_device", "step_losses"]
 
-STATE_FILE, EARLIER_STATE_FILE = "state.pt", "state-earlier.pt"
 # Steps after which the duration of the whole run is estimated; the first one is slower and does not count.
 _ESTIMATE_AT = 20
 
@@ -128,6 +130,10 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+class _NotFiniteError(Exception):
+    """A loss or gradient of a step is not finite; the student is as it was before the step."""
+
+
 @dataclass
 class Trainer:
     """One training run.
@@ -137,25 +143,29 @@ class Trainer:
         student: trained in place.
         plans: the stages of every trunk.
         config: everything else.
-        folder: where metrics and training states go; None to keep metrics in memory and no states.
+        states: where training states go; None to keep metrics in memory and no states.
         step: optimiser steps done.
         batches_read: batches consumed so far.
+        rate_scale: times the learning rate; below 1 after a roll-back.
+        num_roll_backs: how often the run went back.
     """
 
     adapter: TrackerAdapter
     student: nn.Module
     plans: Mapping[str, StagePlan]
     config: CompressionConfig
-    folder: Path | None = None
+    states: States | None = None
     step: int = 0
     batches_read: int = 0
+    rate_scale: float = 1.0
+    num_roll_backs: int = 0
     optimizer: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
         self.device = pick_device(self.config.training.device)
         self.schedule = make_schedule(self.config.replacement)
         self.student.to(self.device)
-        self.optimizer = _make_optimizer(self.student, self.config.training)
+        self.optimizer = make_optimizer(self.student, self.config.training)
 
     def train(
         self,
@@ -165,6 +175,8 @@ class Trainer:
         show_progress: bool | None = None,
     ) -> list[dict[str, Any]]:
         """Run all steps that are left.
+
+        If the run keeps states, SIGTERM and SIGINT end it after the step that it is in, with its state saved.
 
         Args:
             open_batches: given a number of batches, returns an endless iterator that begins after so many.
@@ -176,35 +188,23 @@ class Trainer:
 
         Raises:
             AdapterContractError: the first batch shows that the adapter does not keep the contract.
-            TrainingError: a loss or gradient is not finite. The student is as after the last good step, and if the run
-                has a folder, its state is there.
+            TrainingError: a loss or gradient is not finite, or a state or the metrics cannot be written. The student is
+                as after the last good step, and if the run keeps states, its state is there.
+            TrainingInterruptedError: a signal came.
+            DataError: the batches cannot be read, or a process that makes them ended.
         """
-        settings, total = self.config.training, self.config.training.num_steps
-        batches = open_batches(self.batches_read)
-        bar = tqdm(
-            total=total, initial=self.step, unit="step", disable=None if show_progress is None else not show_progress
-        )
-        with frozen(self.adapter.teacher), _own_randomness(self.device), bar, self._metrics() as metrics:
-            begin, first = time.monotonic(), self.step
-            while self.step < total:
-                parts = gather(batches, settings.batch_size)
-                if self.step == first:
-                    look_before_training(self.adapter, self.student, self.plans, parts[0].to(self.device))
-                row = self._train_step(parts)
-                metrics.add(self.step, **row)
-                self.step += 1
-                bar.update()
-                bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
-                if self.step == first + 1:
-                    begin = time.monotonic()
-                if self.step == first + _ESTIMATE_AT:
-                    self._estimate(metrics, (time.monotonic() - begin) / (_ESTIMATE_AT - 1))
-                if validation and settings.validate_every and self.step % settings.validate_every == 0:
-                    metrics.add(self.step, **self.validate(validation))
-                if self.folder and settings.save_every and self.step % settings.save_every == 0:
-                    self.save_state()
-            if self.folder:
-                self.save_state()
+        hide = None if show_progress is None else not show_progress
+        bar = tqdm(total=self.config.training.num_steps, initial=self.step, unit="step", disable=hide)
+        folder = self.states.run_dir if self.states else None
+        with (
+            frozen(self.adapter.teacher),
+            _own_randomness(self.device),
+            Interruption(is_wanted=self.states is not None) as interruption,
+            explained_worker_deaths(),
+            bar,
+            MetricsLog(folder, first_step=self.step) as metrics,
+        ):
+            self._run(open_batches, validation or [], interruption, bar, metrics)
         self.student.eval()
         return metrics.rows
 
@@ -223,20 +223,24 @@ class Trainer:
         return {"validation/loss": float(np.mean(losses)), **overlap}
 
     def save_state(self) -> Path:
-        """Write the training state, so that :meth:`load_state` goes on from here."""
-        if self.folder is None:
+        """Write the training state, so that :meth:`load_state` goes on from here.
+
+        Raises:
+            ConfigError: the run keeps no states.
+            TrainingError: the state cannot be written.
+        """
+        if self.states is None:
             raise ConfigError("this run has no folder to save its state in; pass run_dir to compress().")
         state = {
             "step": self.step,
             "batches_read": self.batches_read,
+            "rate_scale": self.rate_scale,
+            "num_roll_backs": self.num_roll_backs,
             "student": self.student.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "config": self.config.model_dump_json(),
         }
-        path = self.folder / STATE_FILE
-        with atomic_write(path) as temporary:
-            torch.save(state, temporary)
-        return path
+        return self.states.write(self.step, state)
 
     def load_state(self, path: Path) -> None:
         """Go on from a state that :meth:`save_state` wrote.
@@ -244,18 +248,101 @@ class Trainer:
         Raises:
             TrainingError: the state is of another configuration, or cannot be read.
         """
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except Exception as error:
-            raise TrainingError(f"cannot read the training state {path}: {error}") from error
-        if state["config"] != self.config.model_dump_json():
-            raise TrainingError(
-                f"the training state {path} belongs to another configuration; a run can only go on as it began. "
-                f"Use the configuration it was started with, or another run_dir. It was: {state['config']}"
-            )
+        assert self.states is not None
+        state = self.states.read(path, self.config, self.device)
         self.student.load_state_dict(state["student"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.batches_read = state["step"], state["batches_read"]
+        for name in ("step", "batches_read", "rate_scale", "num_roll_backs"):
+            setattr(self, name, state[name])
+
+    def _run(
+        self,
+        open_batches: Callable[[int], Iterator[Batch]],
+        validation: list[Batch],
+        interruption: Interruption,
+        bar: tqdm[Any],
+        metrics: MetricsLog,
+    ) -> None:
+        """Take step after step."""
+        settings = self.config.training
+        batches = open_batches(self.batches_read)
+        first, pace, saved_at = self.step, _Pace(self.step), time.monotonic()
+        while self.step < settings.num_steps:
+            parts = gather(batches, settings.batch_size)
+            if self.step == first:
+                look_before_training(self.adapter, self.student, self.plans, parts[0].to(self.device))
+            try:
+                row = self._train_step(parts)
+            except _NotFiniteError as error:
+                self._roll_back(str(error), metrics)
+                batches = open_batches(self.batches_read)
+                continue
+            metrics.add(self.step, **row)
+            self.step += 1
+            bar.n = self.step
+            bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
+            bar.update(0)
+            pace.after(self.step, settings.num_steps, self.device, metrics)
+            if validation and settings.validate_every and self.step % settings.validate_every == 0:
+                metrics.add(self.step, **self.validate(validation))
+            if interruption.signal:
+                self._stop(interruption.signal, metrics)
+            if self._is_time_to_save(time.monotonic() - saved_at):
+                self._save(metrics)
+                saved_at = time.monotonic()
+        self._save(metrics)
+
+    def _is_time_to_save(self, seconds: float) -> bool:
+        settings = self.config.training
+        by_step = settings.save_every is not None and self.step % settings.save_every == 0
+        return by_step or (settings.save_every_minutes is not None and seconds >= 60 * settings.save_every_minutes)
+
+    def _save(self, metrics: MetricsLog) -> Path | None:
+        if self.states is None:
+            return None
+        metrics.sync()
+        return self.save_state()
+
+    def _stop(self, signal: int, metrics: MetricsLog) -> None:
+        """End the run because a signal came."""
+        path = self._save(metrics)
+        raise TrainingInterruptedError(
+            f"stopped by {Signals(signal).name} after {self.step} steps; the state is saved in {path}. Go on from it "
+            "with resume.",
+            signal=signal,
+            student=self.student,
+            state_path=path,
+        )
+
+    def _roll_back(self, seen: str, metrics: MetricsLog) -> None:
+        """Go back to the last saved state with a smaller rate, or end the run if that was not asked for."""
+        settings, broken = self.config.training, self.step
+        path = self.states.latest() if self.states else None
+        if settings.on_non_finite == "stop" or path is None or self.num_roll_backs == settings.max_roll_backs:
+            self._give_up(seen, metrics)
+        assert path is not None
+        scale, number = self.rate_scale * settings.roll_back_factor, self.num_roll_backs + 1
+        self.load_state(path)
+        self.rate_scale, self.num_roll_backs = scale, number
+        metrics.rewind(self.step)
+        figures: dict[str, float | str] = {"roll_back/from_step": broken, "roll_back/rate_scale": scale}
+        metrics.add(self.step, **figures, **{"roll_back/why": seen})
+        # So that a run that is interrupted now goes on with the smaller rate, too.
+        self._save(metrics)
+        _logger.warning(
+            "%s Going back to step %d with %g times the learning rate (roll-back %d of at most %d).",
+            *(seen, self.step, scale, number, settings.max_roll_backs),
+        )
+
+    def _give_up(self, seen: str, metrics: MetricsLog) -> None:
+        state_path = self._save(metrics)
+        kept = f"in {state_path}" if state_path else "in the error's attribute `student`"
+        raise TrainingError(
+            f"{seen} The state after the last good step is kept {kept}. Check the batches for NaN, or begin anew with "
+            "a lower training.learning_rate, training.precision=float32 or training.on_non_finite=roll_back.",
+            student=self.student,
+            state_path=state_path,
+        )
 
     def _train_step(self, parts: list[Batch]) -> dict[str, float]:
         """Do one optimiser step on parts of one batch and return its figures."""
@@ -263,8 +350,7 @@ class Trainer:
         progress = self.step / settings.num_steps
         p = self.schedule.probability(progress) if self.config.is_replacing else 1.0
         mix = draw_mix(self.plans, p, seed=self.config.seed, step=self.step)
-        _seed_step(self.config.seed, self.step)
-        rate = settings.learning_rate * _rate_factor(settings, self.step)
+        rate = settings.learning_rate * rate_factor(settings, self.step) * self.rate_scale
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
 
@@ -273,49 +359,53 @@ class Trainer:
         buffers = {name: buffer.clone() for name, buffer in self.student.named_buffers()}
         # A student block that no mix used keeps no gradient at all, so AdamW leaves it alone in this step.
         self.optimizer.zero_grad(set_to_none=True)
-        size = sum(part.size for part in parts)
-        totals: dict[str, float] = {}
-        for part in parts:
-            with self._autocast():
-                terms = step_losses(self.adapter, self.student, self.plans, mix, part.to(self.device), self.config)
-            loss = torch.stack([term.float() for term in terms.values()]).sum() * (part.size / size)
-            self._require_finite(loss, {name: term.item() for name, term in terms.items()}, buffers)
-            loss.backward()  # type: ignore[no-untyped-call]
-            for name, term in terms.items():
-                totals[name] = totals.get(name, 0.0) + term.item() * part.size / size
+        totals = self._backward(mix, parts)
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, settings.clip_norm or math.inf)
-        self._require_finite(norm, {"gradient norm": norm.item()}, buffers)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        figures = {**totals, "gradient norm": norm.item()}
+        if not all(map(math.isfinite, figures.values())):
+            _restore(self.student, buffers)
+            source = self._source(mix, parts, totals)
+            _restore(self.student, buffers)
+            self.optimizer.zero_grad(set_to_none=True)
+            seen = ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items())
+            raise _NotFiniteError(f"step {self.step}: a loss or gradient is not finite ({seen}): {source}.")
+        nn.utils.clip_grads_with_norm_(parameters, settings.clip_norm or math.inf, norm)
         self.optimizer.step()
         self.batches_read += len(parts)
         num_student = sum(sum(flags) for flags in mix.values())
         figures = {"probability": p, "student_stages": num_student, "learning_rate": rate, "gradient_norm": norm.item()}
         return {"loss": sum(totals.values()), **totals, **figures}
 
-    def _require_finite(self, value: Tensor, figures: Mapping[str, float], buffers: Mapping[str, Tensor]) -> None:
-        if bool(torch.isfinite(value)):
-            return
-        self.optimizer.zero_grad(set_to_none=True)
-        for name, buffer in self.student.named_buffers():
-            buffer.copy_(buffers[name])
-        state_path = self._save_beside_earlier() if self.folder else None
-        kept = f"in {state_path}" if state_path else "in the error's attribute `student`"
-        seen = ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items())
-        raise TrainingError(
-            f"step {self.step}: a loss or gradient is not finite ({seen}). The state after the last good step is kept "
-            f"{kept}. Check the batches for NaN, or begin anew with a lower training.learning_rate or "
-            "training.precision=float32.",
-            student=self.student,
-            state_path=state_path,
-        )
+    def _backward(self, mix: Mix, parts: list[Batch]) -> dict[str, float]:
+        """Add up the gradients of the parts of a batch, and return the terms of its loss."""
+        _seed_step(self.config.seed, self.step)
+        size, rows = sum(part.size for part in parts), []
+        for part in parts:
+            with self._autocast():
+                terms = step_losses(self.adapter, self.student, self.plans, mix, part.to(self.device), self.config)
+            values = torch.stack([term.float() for term in terms.values()])
+            (values.sum() * (part.size / size)).backward()  # type: ignore[no-untyped-call]
+            rows.append(values.detach())
+        totals = dict.fromkeys(terms, 0.0)
+        # The one place of a step that waits for the device.
+        for part, row in zip(parts, torch.stack(rows).tolist(), strict=True):
+            for name, value in zip(totals, row, strict=True):
+                totals[name] += value * part.size / size
+        return totals
 
-    def _save_beside_earlier(self) -> Path:
-        """Save the state, and keep the one of the last regular save: a run may diverge long before it breaks."""
-        assert self.folder is not None
-        earlier = self.folder / STATE_FILE
-        if earlier.exists():
-            earlier.replace(self.folder / EARLIER_STATE_FILE)
-        return self.save_state()
+    def _source(self, mix: Mix, parts: list[Batch], totals: Mapping[str, float]) -> str:
+        """Say where the values of this step that are not finite come from."""
+        if all(map(math.isfinite, totals.values())):
+            return gradients_not_finite(self.student)
+        _seed_step(self.config.seed, self.step)
+        sources = []
+        for part in parts:
+            with self._autocast():
+                sources.append(find_source(self.adapter, self.student, self.plans, mix, part.to(self.device)))
+        # A part without fault says that all is finite, and another one knows better.
+        return max(sources, key=lambda source: not source.startswith("batch, weights"))
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         precision = self.config.training.precision
@@ -323,42 +413,27 @@ class Trainer:
             return torch.autocast(self.device.type, torch.bfloat16)
         return contextlib.nullcontext()
 
-    def _metrics(self) -> MetricsLog:
-        return MetricsLog(self.folder, first_step=self.step)
 
-    def _estimate(self, metrics: MetricsLog, seconds_per_step: float) -> None:
-        left = seconds_per_step * (self.config.training.num_steps - self.step)
-        _logger.info("%.2f s a step on %s: about %s left", seconds_per_step, self.device, _duration(left))
-        metrics.add(self.step, **{"estimate/seconds_per_step": seconds_per_step, "estimate/seconds_left": left})
+def _restore(module: nn.Module, buffers: Mapping[str, Tensor]) -> None:
+    for name, buffer in module.named_buffers():
+        buffer.copy_(buffers[name])
 
 
-def _make_optimizer(student: nn.Module, settings: TrainingConfig) -> torch.optim.Optimizer:
-    """Return AdamW over the student's parameters, grouped by the factor of their learning rate."""
-    by_factor: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in student.named_parameters():
-        matches = (group.rate_factor for group in settings.groups if re.search(group.match, name))
-        factor = next(matches, 1.0)
-        parameter.requires_grad_(parameter.requires_grad and factor > 0)
-        if parameter.requires_grad:
-            by_factor.setdefault(factor, []).append(parameter)
-    if not by_factor:
-        raise ConfigError("training.groups freezes every parameter of the student; expected some with rate_factor > 0.")
-    groups = [{"params": parameters, "rate_factor": factor} for factor, parameters in by_factor.items()]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+class _Pace:
+    """Tells once how long the run will take, when it has taken a few steps."""
 
+    def __init__(self, first_step: int) -> None:
+        self._first, self._begin = first_step, time.monotonic()
 
-def _rate_factor(settings: TrainingConfig, step: int) -> float:
-    """Return the learning rate of a step as a share of the peak."""
-    if step < settings.warm_up_steps:
-        return (step + 1) / settings.warm_up_steps
-    progress = (step - settings.warm_up_steps) / max(1, settings.num_steps - settings.warm_up_steps)
-    match settings.rate_schedule:
-        case "drop":
-            return 1.0 if step < settings.drop_at * settings.num_steps else 0.1
-        case "cosine":
-            return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
-        case "constant":
-            return 1.0
+    def after(self, step: int, num_steps: int, device: torch.device, metrics: MetricsLog) -> None:
+        """Take note that a step is done."""
+        if step == self._first + 1:
+            self._begin = time.monotonic()
+        if step == self._first + _ESTIMATE_AT:
+            seconds_per_step = (time.monotonic() - self._begin) / (_ESTIMATE_AT - 1)
+            left = seconds_per_step * (num_steps - step)
+            _logger.info("%.2f s a step on %s: about %s left", seconds_per_step, device, _duration(left))
+            metrics.add(step, **{"estimate/seconds_per_step": seconds_per_step, "estimate/seconds_left": left})
 
 
 @contextmanager

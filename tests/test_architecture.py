@@ -39,6 +39,7 @@ PUBLIC = {
     "TrackingSession",
     "TrainingConfig",
     "TrainingError",
+    "TrainingInterruptedError",
     "Trunk",
     "VideoDataset",
     "VideoSequence",

@@ -296,7 +296,7 @@ def test_check_refuses_what_is_no_adapter(tmp_path: Path, refused: Callable[...,
 
 
 def test_compress_writes_the_student_and_its_official_form(run: Path) -> None:
-    assert {"student.safetensors", "result.json", "student_official.pth.tar", "metrics.jsonl", "state.pt"} <= {
+    assert {"student.safetensors", "result.json", "student_official.pth.tar", "metrics.jsonl", "states"} <= {
         path.name for path in run.iterdir()
     }
     student = ctsdk.load_result(run).student
@@ -402,7 +402,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(
     said = refused("compress", *TINY, "--out", str(folder), *settings, "--set", "training.learning_rate=1e30")
     assert "step 1: a loss or gradient is not finite" in said
     assert not (folder / "result.json").exists()
-    assert (folder / "state.pt").exists()
+    assert [path.name for path in (folder / "states").iterdir()] == ["step-00000001.pt"]
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------

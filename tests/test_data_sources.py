@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +13,7 @@ from toy import toy_adapter
 
 import ctsdk
 from ctsdk.adapter import Batch, TrackerSpec
+from ctsdk.checkpoints import States
 from ctsdk.config import CompressionConfig
 from ctsdk.data.crops import import_cv2
 from ctsdk.data.photographs import procedural_textures
@@ -261,3 +265,29 @@ def test_overrides_name_data_sets() -> None:
 def test_settings_that_contradict_each_other_are_refused(data: Mapping[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         config(data)
+
+
+@ignore_worker_warnings
+def test_a_worker_that_is_killed_ends_the_run_and_leaves_its_states(
+    sets: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ctsdk.training import Trainer
+
+    step = Trainer._train_step
+
+    def kill(trainer: Trainer, parts: list[Batch]) -> dict[str, float]:
+        if trainer.step == 3:
+            (worker,) = multiprocessing.active_children()
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGKILL)
+        return step(trainer, parts)
+
+    data = {"train": list(sets.values()), "max_unreadable": 1.0}
+    monkeypatch.setattr(Trainer, "_train_step", kill)
+    settings = config({**data, "num_workers": 1}, save_every=2, steps=60)
+    with pytest.raises(DataError, match=r"a process that makes batches ended: .*killed.*resume"):
+        ctsdk.compress(toy_adapter(), settings, run_dir=tmp_path, show_progress=False)
+
+    latest = States(tmp_path).latest()
+    assert latest is not None
+    assert torch.load(latest, weights_only=True)["step"] == int(latest.stem.partition("-")[2]) >= 2

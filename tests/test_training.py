@@ -8,9 +8,10 @@ import torch
 from toy import ToyAdapter, toy_adapter, toy_batches, toy_config
 
 import ctsdk
+from ctsdk.checkpoints import States
 from ctsdk.data.feed import endless
 from ctsdk.metrics import METRICS_FILE
-from ctsdk.training import EARLIER_STATE_FILE, STATE_FILE, frozen, pick_device
+from ctsdk.training import frozen, pick_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,9 +105,10 @@ def test_a_run_is_not_resumed_unasked_nor_with_another_configuration(tmp_path: P
         ctsdk.compress(toy_adapter(), toy_config(), batches=toy_batches(), run_dir=tmp_path)
     with pytest.raises(ctsdk.TrainingError, match="another configuration"):
         ctsdk.compress(toy_adapter(), toy_config(seed=1), batches=toy_batches(), run_dir=tmp_path, resume=True)
-    with pytest.raises(ctsdk.ConfigError, match="holds no state"):
+    with pytest.raises(ctsdk.ConfigError, match="holds no training state"):
         ctsdk.compress(toy_adapter(), toy_config(), batches=toy_batches(), run_dir=tmp_path / "new", resume=True)
-    (tmp_path / STATE_FILE).write_bytes(b"junk")
+    (latest,) = States(tmp_path).paths()
+    latest.write_bytes(b"junk")
     with pytest.raises(ctsdk.TrainingError, match="cannot read the training state"):
         ctsdk.compress(toy_adapter(), toy_config(), batches=toy_batches(), run_dir=tmp_path, resume=True)
 
@@ -151,8 +153,8 @@ def test_a_nan_loss_stops_the_run_and_keeps_the_last_good_state(tmp_path: Path) 
     expected = ctsdk.compress(toy_adapter(), good, batches=toy_batches())
     with pytest.raises(ctsdk.TrainingError, match=r"step 3: a loss or gradient is not finite \(task/l1 nan") as caught:
         ctsdk.compress(NanAdapter(toy_adapter().teacher), long, batches=toy_batches(), run_dir=tmp_path)
-    assert caught.value.state_path == tmp_path / STATE_FILE
-    saved = torch.load(tmp_path / STATE_FILE, weights_only=True)
+    assert caught.value.state_path == States(tmp_path).latest()
+    saved = torch.load(caught.value.state_path, weights_only=True)
     assert saved["step"] == 3
     assert_same(saved["student"], state_of(expected.student))
     assert_same(state_of(caught.value.student), state_of(expected.student))
@@ -162,8 +164,7 @@ def test_a_broken_run_keeps_the_state_of_its_last_regular_save(tmp_path: Path) -
     config = toy_config(training={"save_every": 2})
     with pytest.raises(ctsdk.TrainingError, match="step 3"):
         ctsdk.compress(NanAdapter(toy_adapter().teacher), config, batches=toy_batches(), run_dir=tmp_path)
-    steps = {name: torch.load(tmp_path / name, weights_only=True)["step"] for name in (EARLIER_STATE_FILE, STATE_FILE)}
-    assert steps == {EARLIER_STATE_FILE: 2, STATE_FILE: 3}
+    assert [torch.load(path, weights_only=True)["step"] for path in States(tmp_path).paths()] == [2, 3]
 
 
 def test_batches_that_cannot_be_read_again_and_batches_of_something_else() -> None:

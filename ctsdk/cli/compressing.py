@@ -38,7 +38,8 @@ def compress(
 
     What is written: `student.safetensors` and `result.json`, which `--result` of other commands and
     `ctsdk.load_result` read; `student_official.pth.tar`, which the tracker's own code loads; `metrics.jsonl`, a row per
-    step; `state.pt`, for `--resume`.
+    step; the last few training states in `states`, for `--resume`. Ctrl-C and SIGTERM end a run after its step, with
+    its state saved; the exit codes are then 130 and 143.
 
     Args:
         config: a YAML or TOML file; what it leaves out has its default.
@@ -47,7 +48,7 @@ def compress(
         data: a data set to train on, `NAME:PATH?option=value`, such as `got10k:/data/got10k?split=train`, in place of
             what the file says; may be given many times.
         overrides: a value that goes before the file's, such as `training.steps=500`; may be given many times.
-        resume: go on from the training state in the folder.
+        resume: go on from the latest training state in the folder.
     """
     options = options or AdapterOptions()
     options.import_plugins()

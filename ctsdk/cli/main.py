@@ -20,7 +20,7 @@ from ctsdk.cli.data import check as check_data
 from ctsdk.cli.data import formats
 from ctsdk.cli.evaluating import evaluate, pack, score
 from ctsdk.cli.following import profile, track
-from ctsdk.errors import CtsdkError
+from ctsdk.errors import CtsdkError, TrainingInterruptedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,6 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             app(arguments, exit_on_error=False, result_action="return_value")
         except CycloptsError:
             return 2  # the message is on stderr already
+        except TrainingInterruptedError as error:
+            _complain(str(error))
+            return 128 + error.signal  # as shells count: 143 after SIGTERM, 130 after Ctrl-C
         except CtsdkError as error:
             _complain(str(error))
             return 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ctsdk.adapter import Batch
@@ -10,7 +12,7 @@ from ctsdk.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["endless", "gather"]
+__all__ = ["endless", "explained_worker_deaths", "gather"]
 
 
 def endless(batches: Iterable[Batch], start: int) -> Iterator[Batch]:
@@ -49,3 +51,23 @@ def gather(batches: Iterator[Batch], num_samples: int) -> list[Batch]:
             )
         parts.append(batch)
     return parts
+
+
+@contextmanager
+def explained_worker_deaths() -> Iterator[None]:
+    """Say what to do when a process of a torch DataLoader ended.
+
+    torch tells of it wherever the program happens to be, so the context belongs around the whole run.
+
+    Raises:
+        DataError: a process that makes batches ended before its time.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not re.match(r"DataLoader worker \(pid", str(error)):
+            raise
+        raise DataError(
+            f"a process that makes batches ended: {error} If the memory ran out, use fewer data.num_workers. Then go "
+            "on from the last saved state with resume."
+        ) from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -249,6 +250,11 @@ class _Portions(Dataset[_Portion]):
 
 
 def _start_worker(worker: int) -> None:
-    """Keep OpenCV to one thread: the workers are the parallelism, and its threads do not survive a fork."""
+    """Prepare a process that makes samples."""
     del worker
+    # The workers are the parallelism, and OpenCV's threads do not survive a fork.
     import_cv2().setNumThreads(0)
+    # Job schedulers and terminals signal every process of a run. Its main process saves the state, and for that it
+    # needs its workers alive; they end when it does.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,45 @@
+"""Being told to stop: a signal is remembered, so that a run can finish its step and save its state."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["Interruption"]
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interruption:
+    """Remembers SIGTERM and SIGINT (Ctrl-C) while its context is open; the second signal acts as it would without.
+
+    Signals belong to the main thread. In another one, and where `is_wanted` is False, nothing is remembered.
+
+    Attributes:
+        signal: the number of the signal that came; 0 if none did.
+    """
+
+    def __init__(self, *, is_wanted: bool = True) -> None:
+        self.signal = 0
+        self._is_wanted = is_wanted and threading.current_thread() is threading.main_thread()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if self._is_wanted:
+            self._before = {number: signal.signal(number, self._remember) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _remember(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal:
+            self.__exit__()
+            signal.raise_signal(number)
+        self.signal = number

@@ -1,0 +1,53 @@
+"""The optimiser of a run: its groups of parameters, and the learning rate of each step."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+import torch
+
+from ctsdk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ctsdk.config import TrainingConfig
+
+__all__ = ["make_optimizer", "rate_factor"]
+
+
+def make_optimizer(student: nn.Module, settings: TrainingConfig) -> torch.optim.Optimizer:
+    """Return AdamW over the student's parameters, grouped by the factor of their learning rate.
+
+    Parameters with the factor 0 are frozen.
+
+    Raises:
+        ConfigError: every parameter is frozen.
+    """
+    by_factor: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in student.named_parameters():
+        matches = (group.rate_factor for group in settings.groups if re.search(group.match, name))
+        factor = next(matches, 1.0)
+        parameter.requires_grad_(parameter.requires_grad and factor > 0)
+        if parameter.requires_grad:
+            by_factor.setdefault(factor, []).append(parameter)
+    if not by_factor:
+        raise ConfigError("training.groups freezes every parameter of the student; expected some with rate_factor > 0.")
+    groups = [{"params": parameters, "rate_factor": factor} for factor, parameters in by_factor.items()]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+
+
+def rate_factor(settings: TrainingConfig, step: int) -> float:
+    """Return the learning rate of a step as a share of the peak."""
+    if step < settings.warm_up_steps:
+        return (step + 1) / settings.warm_up_steps
+    progress = (step - settings.warm_up_steps) / max(1, settings.num_steps - settings.warm_up_steps)
+    match settings.rate_schedule:
+        case "drop":
+            return 1.0 if step < settings.drop_at * settings.num_steps else 0.1
+        case "cosine":
+            return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+        case "constant":
+            return 1.0

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+import ctsdk
+from ctsdk.metrics import METRICS_FILE, MetricsLog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def lines(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()]
+
+
+def test_a_line_that_was_cut_off_is_dropped_and_steps_to_come_again_too(tmp_path: Path) -> None:
+    with MetricsLog(tmp_path) as log:
+        for step in range(4):
+            log.add(step, loss=1.0)
+        log.add(2, **{"validation/iou": 0.5})
+    with (tmp_path / METRICS_FILE).open("a") as file:
+        file.write('{"step": 4, "lo')
+    with MetricsLog(tmp_path, first_step=2) as log:
+        assert [row["step"] for row in log.rows] == [0, 1, 2]
+        log.add(2, loss=3.0)
+        assert lines(tmp_path) == log.rows
+    assert [row.get("loss") for row in lines(tmp_path)] == [1.0, 1.0, None, 3.0]
+
+
+def test_a_disk_that_is_full_is_an_error(tmp_path: Path) -> None:
+    with MetricsLog(tmp_path) as log:
+        log.add(0, loss=1.0)
+        assert log._file is not None
+        log._file.close()
+        log._file = open("/dev/full", "ab", buffering=0)  # noqa: SIM115, PTH123 - takes no byte
+        with pytest.raises(ctsdk.TrainingError, match=r"step 1: cannot write .*No space left"):
+            log.add(1, loss=1.0)
+    assert lines(tmp_path) == [{"step": 0, "loss": 1.0}]
