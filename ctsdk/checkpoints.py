@@ -75,19 +75,18 @@ class States:
         self._tidy()
         return path
 
-    def read(self, path: Path, config: CompressionConfig, device: torch.device) -> dict[str, Any]:
-        """Return a state of a run with this configuration.
+    def read(self, path: Path, config: CompressionConfig) -> dict[str, Any]:
+        """Return a state of a run with this configuration, its tensors on the CPU.
 
         Args:
             path: one of :meth:`paths`.
             config: of the run that is to go on.
-            device: for the tensors.
 
         Raises:
             TrainingError: the state cannot be read, or is of another configuration: every key that differs is named.
         """
         try:
-            state = torch.load(path, map_location=device, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file can raise anything
             raise TrainingError(f"cannot read the training state {path}: {error}. {self._without(path)}") from error
         if not isinstance(state, dict) or not state.keys() >= _KEYS:

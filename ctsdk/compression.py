@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
+import math
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ctsdk.checkpoints import States
 from ctsdk.config import CompressionConfig
 from ctsdk.data.feed import endless
 from ctsdk.errors import ConfigError, DataError
+from ctsdk.ranks import Ranks, open_ranks
 from ctsdk.result import CompressionResult
 from ctsdk.stages import plan_stages
 from ctsdk.student import build_student, trunk_depths
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from ctsdk.adapter import Batch, TrackerAdapter
 
 __all__ = ["compress"]
+
+# What opens the training batches after so many, and the batches to validate on: the share of one process.
+_Samples: TypeAlias = tuple[Callable[[int], Iterator["Batch"]], list["Batch"]]
 
 
 def compress(
@@ -35,6 +39,9 @@ def compress(
     """Compress the adapter's teacher.
 
     The teacher is not changed: neither a parameter nor a buffer of it, nor its mode.
+
+    Under torchrun, every process must call this function; they share the samples of each step, and all return the
+    student. The first one writes into `run_dir`.
 
     Args:
         adapter: the teacher and what the engine needs to know about it.
@@ -54,48 +61,69 @@ def compress(
         TrainingInterruptedError: SIGTERM or SIGINT came, and the state was saved in `run_dir`.
     """
     config = config or CompressionConfig()
-    states = _prepare(run_dir, config, resume=resume)
+    with open_ranks() as ranks:
+        states, latest = ranks.from_first(lambda: _prepare(run_dir, config, resume=resume))
 
-    # 1. Divide: which teacher blocks each student block stands for.
-    plans = plan_stages(trunk_depths(adapter), config.stages, config.initialisation)
+        # 1. Divide: which teacher blocks each student block stands for.
+        plans = plan_stages(trunk_depths(adapter), config.stages, config.initialisation)
 
-    # 2. Build: a tracker of the same class with one block per stage.
-    student = build_student(adapter, plans, seed=config.seed)
+        # 2. Build: a tracker of the same class with one block per stage.
+        student = build_student(adapter, plans, seed=config.seed)
 
-    # 3. Train: in each step some stages are the student's and the others the teacher's.
-    trainer = Trainer(adapter, student, plans, config, states)
-    if resume and states is not None and (latest := states.latest()):
-        trainer.load_state(latest)
-    if batches is None:
-        # The data layer needs an image library, which the engine does without when the caller brings the samples.
-        from ctsdk.data.sources import training_batches, validation_batches
-
-        open_batches = partial(training_batches, config, adapter.spec)
-        validation = validation or validation_batches(config, adapter.spec)
-    else:
-        if not isinstance(batches, Iterable):
-            raise DataError(
-                f"batches is a {type(batches).__name__}; expected something to iterate, giving ctsdk.Batch."
-            )
-        open_batches = partial(endless, batches)
-    home = next(adapter.teacher.parameters()).device
-    adapter.teacher.to(trainer.device)
-    try:
-        history = trainer.train(open_batches, list(validation or ()), show_progress=show_progress)
-    finally:
-        adapter.teacher.to(home)
+        # 3. Train: in each step some stages are the student's and the others the teacher's.
+        trainer = Trainer(adapter, student, plans, config, states, ranks)
+        if latest is not None:
+            trainer.load_state(latest)
+        samples = _own_samples(batches, validation, ranks) if batches is not None else _samples(trainer, validation)
+        home = next(adapter.teacher.parameters()).device
+        adapter.teacher.to(trainer.device)
+        try:
+            history = trainer.train(*samples, show_progress=show_progress)
+        finally:
+            adapter.teacher.to(home)
 
     # 4. Done: the student is an ordinary, shorter instance of the tracker.
     return CompressionResult(student.eval(), plans, config, adapter.name, adapter.variant, history)
 
 
-def _prepare(run_dir: str | Path | None, config: CompressionConfig, *, resume: bool) -> States | None:
-    """Return the training states of the run, whose folder is made and free of another run."""
+def _own_samples(batches: Iterable[Batch], validation: Iterable[Batch] | None, ranks: Ranks) -> _Samples:
+    """Return this process's share of the caller's batches, and of those to validate on."""
+    if not isinstance(batches, Iterable):
+        raise DataError(f"batches is a {type(batches).__name__}; expected something to iterate, giving ctsdk.Batch.")
+
+    def open_batches(num_read: int) -> Iterator[Batch]:
+        return endless(batches, num_read + ranks.rank, ranks.num_ranks)
+
+    return open_batches, list(validation or ())[ranks.rank :: ranks.num_ranks]
+
+
+def _samples(trainer: Trainer, validation: Iterable[Batch] | None) -> _Samples:
+    """Return this process's share of the configuration's samples, and of those to validate on."""
+    # The data layer needs an image library, which the engine does without when the caller brings the samples.
+    from ctsdk.data.sources import micro_batch_size, training_batches, validation_batches
+
+    config, spec, ranks = trainer.config, trainer.adapter.spec, trainer.ranks
+    size = micro_batch_size(config.training, ranks.num_ranks)
+
+    def open_batches(_num_read: int) -> Iterator[Batch]:
+        # Counted anew, because the size of a batch in memory may depend on the number of processes.
+        start = trainer.step * math.ceil(config.training.batch_size / size)
+        return training_batches(config, spec, start, ranks)
+
+    if validation is not None:
+        return open_batches, list(validation)[ranks.rank :: ranks.num_ranks]
+    return open_batches, validation_batches(config, spec, ranks)
+
+
+def _prepare(
+    run_dir: str | Path | None, config: CompressionConfig, *, resume: bool
+) -> tuple[States | None, Path | None]:
+    """Return the training states of the run, whose folder is made and free of another run, and which to go on from."""
     if run_dir is None:
         if resume or config.training.on_non_finite == "roll_back":
             wish = "resume" if resume else "training.on_non_finite=roll_back"
             raise ConfigError(f"{wish} needs run_dir, the folder that holds the training states.")
-        return None
+        return None, None
     folder = Path(run_dir)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"run_dir {folder} is a file; expected a folder, which may not exist yet.")
@@ -112,4 +140,4 @@ def _prepare(run_dir: str | Path | None, config: CompressionConfig, *, resume: b
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"run_dir {folder} cannot be made: {error}. Use a folder that can be written to.") from error
-    return states
+    return states, latest

@@ -19,17 +19,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
 from ctsdk.contract import look_before_training
 from ctsdk.data.feed import explained_worker_deaths, gather
+from ctsdk.distribution import averaging_gradients, batch_norm_over_ranks
 from ctsdk.divergence import find_source, gradients_not_finite
 from ctsdk.errors import AdapterContractError, ConfigError, TrainingError, TrainingInterruptedError
 from ctsdk.interruption import Interruption
 from ctsdk.losses import imitation_loss
 from ctsdk.metrics import MetricsLog
 from ctsdk.optimisation import make_optimizer, rate_factor
+from ctsdk.ranks import Ranks
 from ctsdk.replacement import Mix, StageRecorder, draw_mix, make_schedule, mixed
 
 if TYPE_CHECKING:
@@ -130,6 +133,24 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+class _StepLosses(nn.Module):
+    """The losses of a step as a module, because torch averages the gradients of modules."""
+
+    def __init__(
+        self,
+        adapter: TrackerAdapter,
+        student: nn.Module,
+        plans: Mapping[str, StagePlan],
+        config: CompressionConfig,
+    ) -> None:
+        super().__init__()
+        self.adapter, self.student, self.plans, self.config = adapter, student, plans, config
+
+    def forward(self, mix: Mix, batch: Batch) -> dict[str, Tensor]:
+        """Return the terms of the loss."""
+        return step_losses(self.adapter, self.student, self.plans, mix, batch, self.config)
+
+
 class _NotFiniteError(Exception):
     """A loss or gradient of a step is not finite; the student is as it was before the step."""
 
@@ -144,8 +165,9 @@ class Trainer:
         plans: the stages of every trunk.
         config: everything else.
         states: where training states go; None to keep metrics in memory and no states.
+        ranks: the processes that share each step. All draw the same mixes; the first one writes.
         step: optimiser steps done.
-        batches_read: batches consumed so far.
+        batches_read: batches consumed so far, by all processes together.
         rate_scale: times the learning rate; below 1 after a roll-back.
         num_roll_backs: how often the run went back.
     """
@@ -155,6 +177,7 @@ class Trainer:
     plans: Mapping[str, StagePlan]
     config: CompressionConfig
     states: States | None = None
+    ranks: Ranks = field(default_factory=Ranks)
     step: int = 0
     batches_read: int = 0
     rate_scale: float = 1.0
@@ -166,6 +189,8 @@ class Trainer:
         self.schedule = make_schedule(self.config.replacement)
         self.student.to(self.device)
         self.optimizer = make_optimizer(self.student, self.config.training)
+        losses = _StepLosses(self.adapter, self.student, self.plans, self.config)
+        self._losses = averaging_gradients(losses, self.ranks)
 
     def train(
         self,
@@ -179,8 +204,10 @@ class Trainer:
         If the run keeps states, SIGTERM and SIGINT end it after the step that it is in, with its state saved.
 
         Args:
-            open_batches: given a number of batches, returns an endless iterator that begins after so many.
-            validation: batches on which the student is measured every ``validate_every`` steps.
+            open_batches: given a number of batches, returns an endless iterator over this process's share of those
+                that come after so many.
+            validation: this process's share of the batches on which the student is measured every ``validate_every``
+                steps.
             show_progress: a progress bar on stderr; None for one if stderr is a terminal.
 
         Returns:
@@ -193,9 +220,9 @@ class Trainer:
             TrainingInterruptedError: a signal came.
             DataError: the batches cannot be read, or a process that makes them ended.
         """
-        hide = None if show_progress is None else not show_progress
+        hide = True if not self.ranks.is_first else None if show_progress is None else not show_progress
         bar = tqdm(total=self.config.training.num_steps, initial=self.step, unit="step", disable=hide)
-        folder = self.states.run_dir if self.states else None
+        folder = self.states.run_dir if self.states and self.ranks.is_first else None
         with (
             frozen(self.adapter.teacher),
             _own_randomness(self.device),
@@ -210,17 +237,23 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, batches: list[Batch]) -> dict[str, float]:
-        """Return the student's mean task loss, ``validation/loss``, and of a tracker its mean overlap, ``/iou``."""
+        """Return the student's mean task loss, ``validation/loss``, and of a tracker its mean overlap, ``/iou``.
+
+        Args:
+            batches: this process's share; the means are over those of all processes.
+        """
+        is_tracker = "session" in self.adapter.capabilities
         self.student.eval()
         losses, overlaps = [], []
         for batch in (batch.to(self.device) for batch in batches):
             prediction = self.adapter.predict(self.student, batch)
             losses.append(sum(value.item() for value in self.adapter.task_loss(prediction, batch).values()))
-            if "session" in self.adapter.capabilities:
+            if is_tracker:
                 truth, boxes = xywh_to_xyxy(batch.search_boxes[-1]), self.adapter.locate(self.student, batch).boxes
                 overlaps.append(iou(cxcywh_to_xyxy(boxes), truth).mean().item())
-        overlap = {"validation/iou": float(np.mean(overlaps))} if overlaps else {}
-        return {"validation/loss": float(np.mean(losses)), **overlap}
+        loss, overlap, num_batches = self.ranks.add_up([sum(losses), sum(overlaps), len(losses)])
+        figures = {"validation/loss": loss / num_batches}
+        return figures | {"validation/iou": overlap / num_batches} if is_tracker else figures
 
     def save_state(self) -> Path:
         """Write the training state, so that :meth:`load_state` goes on from here.
@@ -229,9 +262,13 @@ class Trainer:
             ConfigError: the run keeps no states.
             TrainingError: the state cannot be written.
         """
-        if self.states is None:
+        states = self.states
+        if states is None:
             raise ConfigError("this run has no folder to save its state in; pass run_dir to compress().")
-        state = {
+        return self.ranks.from_first(lambda: states.write(self.step, self._state()))
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "step": self.step,
             "batches_read": self.batches_read,
             "rate_scale": self.rate_scale,
@@ -240,16 +277,18 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "config": self.config.model_dump_json(),
         }
-        return self.states.write(self.step, state)
 
     def load_state(self, path: Path) -> None:
-        """Go on from a state that :meth:`save_state` wrote.
+        """Go on from a state that :meth:`save_state` wrote. Only the first process reads it.
 
         Raises:
+            ConfigError: the run keeps no states.
             TrainingError: the state is of another configuration, or cannot be read.
         """
-        assert self.states is not None
-        state = self.states.read(path, self.config, self.device)
+        states = self.states
+        if states is None:
+            raise ConfigError("this run has no folder to read a state from; pass run_dir to compress().")
+        state = self.ranks.from_first(lambda: states.read(path, self.config))
         self.student.load_state_dict(state["student"])
         self.optimizer.load_state_dict(state["optimizer"])
         for name in ("step", "batches_read", "rate_scale", "num_roll_backs"):
@@ -267,8 +306,9 @@ class Trainer:
         settings = self.config.training
         batches = open_batches(self.batches_read)
         first, pace, saved_at = self.step, _Pace(self.step), time.monotonic()
+        is_validating = self.ranks.largest([len(validation)])[0] > 0
         while self.step < settings.num_steps:
-            parts = gather(batches, settings.batch_size)
+            parts = gather(batches, settings.batch_size, self.ranks)
             if self.step == first:
                 look_before_training(self.adapter, self.student, self.plans, parts[0].to(self.device))
             try:
@@ -283,11 +323,14 @@ class Trainer:
             bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
             bar.update(0)
             pace.after(self.step, settings.num_steps, self.device, metrics)
-            if validation and settings.validate_every and self.step % settings.validate_every == 0:
+            if is_validating and settings.validate_every and self.step % settings.validate_every == 0:
                 metrics.add(self.step, **self.validate(validation))
-            if interruption.signal:
-                self._stop(interruption.signal, metrics)
-            if self._is_time_to_save(time.monotonic() - saved_at):
+            # Processes must agree: a signal may reach one of them alone, and no two clocks are the same.
+            is_time = self._is_time_to_save(time.monotonic() - saved_at)
+            signal, is_time_for_any = self.ranks.largest([interruption.signal, is_time])
+            if signal:
+                self._stop(int(signal), metrics)
+            if is_time_for_any:
                 self._save(metrics)
                 saved_at = time.monotonic()
         self._save(metrics)
@@ -317,7 +360,7 @@ class Trainer:
     def _roll_back(self, seen: str, metrics: MetricsLog) -> None:
         """Go back to the last saved state with a smaller rate, or end the run if that was not asked for."""
         settings, broken = self.config.training, self.step
-        path = self.states.latest() if self.states else None
+        path = self.ranks.from_first(self.states.latest) if self.states else None
         if settings.on_non_finite == "stop" or path is None or self.num_roll_backs == settings.max_roll_backs:
             self._give_up(seen, metrics)
         assert path is not None
@@ -329,10 +372,11 @@ class Trainer:
         metrics.add(self.step, **figures, **{"roll_back/why": seen})
         # So that a run that is interrupted now goes on with the smaller rate, too.
         self._save(metrics)
-        _logger.warning(
-            "%s Going back to step %d with %g times the learning rate (roll-back %d of at most %d).",
-            *(seen, self.step, scale, number, settings.max_roll_backs),
-        )
+        if self.ranks.is_first:
+            _logger.warning(
+                "%s Going back to step %d with %g times the learning rate (roll-back %d of at most %d).",
+                *(seen, self.step, scale, number, settings.max_roll_backs),
+            )
 
     def _give_up(self, seen: str, metrics: MetricsLog) -> None:
         state_path = self._save(metrics)
@@ -373,39 +417,51 @@ class Trainer:
             raise _NotFiniteError(f"step {self.step}: a loss or gradient is not finite ({seen}): {source}.")
         nn.utils.clip_grads_with_norm_(parameters, settings.clip_norm or math.inf, norm)
         self.optimizer.step()
-        self.batches_read += len(parts)
+        self.batches_read += len(parts) * self.ranks.num_ranks
         num_student = sum(sum(flags) for flags in mix.values())
         figures = {"probability": p, "student_stages": num_student, "learning_rate": rate, "gradient_norm": norm.item()}
         return {"loss": sum(totals.values()), **totals, **figures}
 
     def _backward(self, mix: Mix, parts: list[Batch]) -> dict[str, float]:
-        """Add up the gradients of the parts of a batch, and return the terms of its loss."""
-        _seed_step(self.config.seed, self.step)
-        size, rows = sum(part.size for part in parts), []
+        """Add up the gradients of the parts of a batch, over all processes, and return the terms of its loss."""
+        _seed_step(self.config.seed, self.step, self.ranks.rank)
+        num_ranks, rows = self.ranks.num_ranks, []
+        size = self.ranks.add_up([sum(part.size for part in parts)])[0]
         for part in parts:
-            with self._autocast():
-                terms = step_losses(self.adapter, self.student, self.plans, mix, part.to(self.device), self.config)
-            values = torch.stack([term.float() for term in terms.values()])
-            (values.sum() * (part.size / size)).backward()  # type: ignore[no-untyped-call]
+            with self._alone(is_last=part is parts[-1]), batch_norm_over_ranks(self.student, self.ranks):
+                with self._autocast():
+                    terms = self._losses(mix, part.to(self.device))
+                values = torch.stack([term.float() for term in terms.values()])
+                # Gradients are averaged over the processes, so each one's are as many times too small.
+                (values.sum() * (part.size * num_ranks / size)).backward()  # type: ignore[no-untyped-call]
             rows.append(values.detach())
         totals = dict.fromkeys(terms, 0.0)
         # The one place of a step that waits for the device.
         for part, row in zip(parts, torch.stack(rows).tolist(), strict=True):
             for name, value in zip(totals, row, strict=True):
                 totals[name] += value * part.size / size
-        return totals
+        return dict(zip(totals, self.ranks.add_up(list(totals.values())), strict=True))
+
+    def _alone(self, *, is_last: bool) -> contextlib.AbstractContextManager[Any]:
+        """Keep the processes from exchanging gradients before the last part of a step."""
+        if isinstance(self._losses, DistributedDataParallel) and not is_last:
+            return self._losses.no_sync()
+        return contextlib.nullcontext()
 
     def _source(self, mix: Mix, parts: list[Batch], totals: Mapping[str, float]) -> str:
         """Say where the values of this step that are not finite come from."""
         if all(map(math.isfinite, totals.values())):
             return gradients_not_finite(self.student)
-        _seed_step(self.config.seed, self.step)
+        _seed_step(self.config.seed, self.step, self.ranks.rank)
         sources = []
         for part in parts:
             with self._autocast():
                 sources.append(find_source(self.adapter, self.student, self.plans, mix, part.to(self.device)))
         # A part without fault says that all is finite, and another one knows better.
-        return max(sources, key=lambda source: not source.startswith("batch, weights"))
+        return max(
+            (source for part in self.ranks.gather(sources) for source in part),
+            key=lambda source: not source.startswith("batch, weights"),
+        )
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         precision = self.config.training.precision
@@ -444,9 +500,10 @@ def _own_randomness(device: torch.device) -> Iterator[None]:
         yield
 
 
-def _seed_step(seed: int, step: int) -> None:
-    """Make whatever the tracker draws in this step (drop path, dropout) a function of the seed and the step."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
+def _seed_step(seed: int, step: int, rank: int) -> None:
+    """Make whatever the tracker draws in this step (drop path, dropout) a function of seed, step and process."""
+    parts = [seed, step, rank] if rank else [seed, step]
+    torch.manual_seed(int(np.random.SeedSequence(parts).generate_state(1)[0]))
 
 
 def _duration(seconds: float) -> str:

@@ -15,8 +15,6 @@ from ctsdk.checkpoints import States
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CPU = torch.device("cpu")
-
 
 def state(step: int, size: int = 1, **changes: object) -> dict[str, Any]:
     config = toy_config(**changes).model_dump_json()
@@ -30,7 +28,7 @@ def test_the_last_few_are_kept_in_the_order_of_their_steps(tmp_path: Path) -> No
         states.write(step, state(step))
     assert [path.name for path in states.paths()] == ["step-00000090.pt", "step-00000100.pt"]
     assert states.latest() == states.paths()[-1]
-    assert states.read(states.paths()[0], toy_config(), CPU)["step"] == 90
+    assert states.read(states.paths()[0], toy_config())["step"] == 90
     states.remove_all()
     assert states.latest() is None
 
@@ -48,9 +46,9 @@ def test_every_key_that_differs_is_named_and_what_changes_no_figure_may_differ(t
     states = States(tmp_path)
     path = states.write(1, state(1))
     free = {"save_every": 7, "save_every_minutes": None, "num_states": 1}
-    assert states.read(path, toy_config(training=free, data={"num_workers": 3}), CPU)["step"] == 1
+    assert states.read(path, toy_config(training=free, data={"num_workers": 3}))["step"] == 1
     with pytest.raises(ctsdk.TrainingError, match="belongs to another configuration") as caught:
-        states.read(path, toy_config(seed=4, stages=[2, 4], training={"steps": 13}), CPU)
+        states.read(path, toy_config(seed=4, stages=[2, 4], training={"steps": 13}))
     lines = str(caught.value).splitlines()[1:]
     assert lines == ["  stages: was 3, is [2, 4]", "  training.steps: was 12, is 13", "  seed: was 0, is 4"]
 
@@ -62,10 +60,10 @@ def test_a_damaged_state_is_refused_and_the_one_before_is_named(tmp_path: Path, 
     path = states.write(2, state(2))
     path.write_bytes(content)
     with pytest.raises(ctsdk.TrainingError, match=r"cannot read .*Remove it to go on from step-00000001\.pt"):
-        states.read(path, toy_config(), CPU)
+        states.read(path, toy_config())
     torch.save({"step": 2}, path)
     with pytest.raises(ctsdk.TrainingError, match="holds no training state"):
-        states.read(path, toy_config(), CPU)
+        states.read(path, toy_config())
 
 
 class Opened:
@@ -82,7 +80,7 @@ def test_reading_a_state_runs_nothing(tmp_path: Path) -> None:
     states = States(tmp_path)
     path = states.write(1, {**state(1), "student": Opened(tmp_path / "ran")})
     with pytest.raises(ctsdk.TrainingError, match="cannot read"):
-        states.read(path, toy_config(), CPU)
+        states.read(path, toy_config())
     assert not (tmp_path / "ran").exists()
 
 

@@ -4,7 +4,8 @@
 
 A small OSTrack is compressed by ``ctsdk compress``, once without a break and then with kills (SIGKILL, which nothing
 can catch) at moments drawn over the whole life of the process: while it starts, trains, saves and writes its result. A
-run that ends before its kill is compared, and another one is begun. The exit code is 0 if every student is the same.
+run whose steps are all done is finished and compared, and another one is begun. The exit code is 0 if every student is
+the same.
 """
 
 from __future__ import annotations
@@ -97,6 +98,8 @@ def main() -> int:
                 num_kills += 1
                 latest = States(folder).latest()
                 print(f"kill {num_kills} after {seconds:.1f} s: {latest.name if latest else 'no state yet'}")
+                if latest and latest.stem.endswith(f"-{options.steps:08d}"):
+                    break  # all steps are done; there is more to kill in a new run
             results.append(finish(folder, photographs, options.steps)[0])
             print(f"{folder.name}: {results[-1][:16]}")
             if num_kills == options.kills:

@@ -12,6 +12,7 @@ from rich.console import Console
 import ctsdk
 from ctsdk.cli.options import AdapterOptions, FolderToWrite
 from ctsdk.errors import ConfigError
+from ctsdk.ranks import is_first_rank
 from ctsdk.reporting import comparison_table, measure_trackers
 from ctsdk.weights import atomic_write
 
@@ -68,6 +69,8 @@ def compress(
         raise ConfigError("no tracker is named; give --adapter (`ctsdk adapters` lists them), or `adapter:` in a file.")
     adapter = ctsdk.load_adapter(settings.adapter.name, settings.adapter.variant, settings.adapter.weights)
     result = ctsdk.compress(adapter, settings, run_dir=out, resume=resume)
+    if not is_first_rank():
+        return
     result.save(out)
     _write_official(out / OFFICIAL_FILE, adapter, result.student)
     device = next(result.student.parameters()).device

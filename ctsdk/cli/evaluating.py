@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -26,6 +25,7 @@ from ctsdk.evaluation.running import PREDICTIONS_FOLDER, track_dataset
 from ctsdk.evaluation.running import evaluate as evaluate_tracker
 from ctsdk.evaluation.scoring import score_results
 from ctsdk.evaluation.tables import attribute_table, figure_table, sequence_table
+from ctsdk.ranks import is_first_rank
 from ctsdk.training import pick_device
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ def _evaluate_all(
         )
         for each in trackers
     }
-    if not _is_first_rank():
+    if not is_first_rank():
         return
     _report(evaluations)
     if folder is not None:
@@ -302,7 +302,7 @@ def _track_all(trackers: list[_NamedTracker], dataset: VideoDataset, run: RunOpt
     for each in trackers:
         own = _own_folder(folder, each, trackers)
         track_dataset(each.adapter, each.tracker, dataset, out=own, num_workers=run.num_workers)
-        if _is_first_rank():
+        if is_first_rank():
             boxes = (own or folder) / PREDICTIONS_FOLDER
             _logger.info("the boxes of %s are in %s; `ctsdk pack` packs them for the server", each.label, boxes)
 
@@ -315,11 +315,6 @@ def _own_folder(folder: Path | None, tracker: _NamedTracker, trackers: list[_Nam
 
 def _file_name(label: str) -> str:
     return re.sub(r"[^\w.-]+", "_", label)
-
-
-def _is_first_rank() -> bool:
-    """Whether this process is the one that reports; launchers such as torchrun start several."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _check_plots(plots: bool, out: Path | None) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ctsdk.adapter import Batch
 from ctsdk.errors import DataError
+from ctsdk.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["endless", "explained_worker_deaths", "gather"]
 
 
-def endless(batches: Iterable[Batch], start: int) -> Iterator[Batch]:
-    """Yield from an iterable again and again, from batch `start` on.
+def endless(batches: Iterable[Batch], start: int, stride: int = 1) -> Iterator[Batch]:
+    """Yield from an iterable again and again: batch `start` of it, and every `stride`-th after that.
 
     Raises:
         DataError: it cannot be read (again).
@@ -25,9 +26,9 @@ def endless(batches: Iterable[Batch], start: int) -> Iterator[Batch]:
     while True:
         begin = num_read
         for batch in batches:
-            num_read += 1
-            if num_read > start:
+            if num_read >= start and (num_read - start) % stride == 0:
                 yield batch
+            num_read += 1
         if num_read == begin:
             raise DataError(
                 f"batches ended after {begin} batches and gave nothing when read again. Pass something that can be "
@@ -35,14 +36,14 @@ def endless(batches: Iterable[Batch], start: int) -> Iterator[Batch]:
             )
 
 
-def gather(batches: Iterator[Batch], num_samples: int) -> list[Batch]:
-    """Return batches that hold at least `num_samples` samples together.
+def gather(batches: Iterator[Batch], num_samples: int, ranks: Ranks | None = None) -> list[Batch]:
+    """Return batches that hold at least `num_samples` samples together, or together with those of the other ranks.
 
     Raises:
         DataError: what comes is no :class:`ctsdk.Batch`.
     """
-    parts: list[Batch] = []
-    while sum(part.size for part in parts) < num_samples:
+    ranks, parts, num_gathered = ranks or Ranks(), list[Batch](), 0.0
+    while num_gathered < num_samples:
         batch = next(batches)
         if not isinstance(batch, Batch):
             raise DataError(
@@ -50,6 +51,7 @@ def gather(batches: Iterator[Batch], num_samples: int) -> list[Batch]:
                 "ctsdk.Batch(templates=..., searches=..., template_boxes=..., search_boxes=...)."
             )
         parts.append(batch)
+        num_gathered += ranks.add_up([batch.size])[0]
     return parts
 
 

@@ -28,7 +28,7 @@ from ctsdk.data.views import Cut, Frames, draw_views, normalised
 from ctsdk.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ctsdk.adapter import TrackerSpec
     from ctsdk.data.sequences import VideoSequence
@@ -205,7 +205,9 @@ class PairDataset(Dataset[Sample]):
         return [view.cut(pixels[view.frame], self.augmentation, rng) for view in views]
 
 
-def batches(dataset: PairDataset, batch_size: int, *, start: int = 0, num_workers: int = 0) -> Iterator[Batch]:
+def batches(
+    dataset: PairDataset, batch_size: int, *, start: int = 0, stride: int = 1, num_workers: int = 0
+) -> Iterator[Batch]:
     """Yield batches in the order of the samples; without end if the dataset has none.
 
     Neither the global random state nor the number of workers changes what is yielded, or when an error is raised.
@@ -214,27 +216,32 @@ def batches(dataset: PairDataset, batch_size: int, *, start: int = 0, num_worker
         dataset: the samples. Its faults count what is yielded.
         batch_size: samples per batch; the last batch of a dataset with an end may be smaller.
         start: the first batch to yield: batch k holds samples k * batch_size and on.
+        stride: how much further on the next one is; for processes that share the batches, their number.
         num_workers: processes that make samples; 0 for this one.
 
     Raises:
         ConfigError: a number is out of range.
     """
-    if batch_size < 1 or start < 0 or num_workers < 0:
+    if batch_size < 1 or start < 0 or stride < 1 or num_workers < 0:
         raise ConfigError(
-            f"batches() got batch_size={batch_size}, start={start}, num_workers={num_workers}; "
-            "expected at least 1, 0 and 0."
+            f"batches() got batch_size={batch_size}, start={start}, stride={stride}, num_workers={num_workers}; "
+            "expected at least 1, 0, 1 and 0."
         )
     length = dataset.length
     loader = DataLoader(
         _Portions(dataset, batch_size),
         batch_size=None,
-        sampler=itertools.count(start) if length is None else range(start, math.ceil(length / batch_size)),
+        sampler=_numbers(start, stride, None if length is None else math.ceil(length / batch_size)),
         num_workers=num_workers,
         worker_init_fn=_start_worker,
         # Its own generator, because a DataLoader draws a seed, and would draw it from the global state.
         generator=torch.Generator().manual_seed(0),
     )
     return map(dataset._received, iter(loader))
+
+
+def _numbers(start: int, stride: int, stop: int | None) -> Iterable[int]:
+    return itertools.count(start, stride) if stop is None else range(start, stop, stride)
 
 
 class _Portions(Dataset[_Portion]):

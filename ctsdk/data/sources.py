@@ -12,24 +12,33 @@ from ctsdk.data.photographs import TRAINING_PHOTOGRAPHS, load_photographs
 from ctsdk.data.sampling import FrameSampling
 from ctsdk.data.synthetic import synthetic_sequences
 from ctsdk.errors import ConfigError
+from ctsdk.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ctsdk.adapter import Batch, TrackerSpec
-    from ctsdk.config import CompressionConfig, DataConfig, DataSource
+    from ctsdk.config import CompressionConfig, DataConfig, DataSource, TrainingConfig
 
-__all__ = ["training_batches", "validation_batches"]
+__all__ = ["micro_batch_size", "training_batches", "validation_batches"]
 
 # Added to the seed of the training videos; far from any seed that people choose next.
 _VALIDATION_OFFSET = 1_000_000
 
 
-def training_batches(config: CompressionConfig, spec: TrackerSpec, start: int) -> Iterator[Batch]:
-    """Yield batches of ``training.micro_batch_size`` samples without end, from batch `start` on.
+def training_batches(
+    config: CompressionConfig, spec: TrackerSpec, start: int, ranks: Ranks | None = None
+) -> Iterator[Batch]:
+    """Yield this process's batches of ``training.micro_batch_size`` samples without end.
+
+    Args:
+        config: the data, and how large a batch is.
+        spec: what the tracker sees.
+        start: how many batches the run has read, in all its processes.
+        ranks: the processes that share each step's samples; None for this one alone.
 
     Raises:
-        ConfigError: a data set is named wrongly.
+        ConfigError: a data set is named wrongly, or a step's samples cannot be shared equally.
         DataError: a data set or the photographs cannot be read.
     """
     data = config.data
@@ -37,11 +46,16 @@ def training_batches(config: CompressionConfig, spec: TrackerSpec, start: int) -
     pairs = PairDataset(
         videos, spec, config.seed, None, _augmentation(data), _sampling(data, spec), data.max_unreadable
     )
-    return batches(pairs, _size(config), start=start, num_workers=data.num_workers)
+    ranks = ranks or Ranks()
+    size = micro_batch_size(config.training, ranks.num_ranks)
+    start += ranks.rank
+    return batches(pairs, size, start=start, stride=ranks.num_ranks, num_workers=data.num_workers)
 
 
-def validation_batches(config: CompressionConfig, spec: TrackerSpec) -> list[Batch]:
-    """Return batches of other videos, with the jitter of training but less varied; none if the run does not validate.
+def validation_batches(config: CompressionConfig, spec: TrackerSpec, ranks: Ranks | None = None) -> list[Batch]:
+    """Return this process's batches of other videos, with the jitter of training but less varied.
+
+    There are none if the run does not validate. All processes together have the same batches as one process.
 
     Raises:
         ConfigError: the run validates and trains on data sets, but has none to validate on; or one is named wrongly.
@@ -56,14 +70,27 @@ def validation_batches(config: CompressionConfig, spec: TrackerSpec) -> list[Bat
             "data.train; give data.validation, or set training.validate_every=null."
         )
     videos = _mixture(data.validation) if data.validation else _synthetic(data, data.seed + _VALIDATION_OFFSET)
-    length = _size(config) * config.training.validation_batches
+    size, ranks = micro_batch_size(config.training), ranks or Ranks()
+    length = size * config.training.validation_batches
     augmentation = _augmentation(data).for_validation()
     pairs = PairDataset(videos, spec, config.seed, length, augmentation, _sampling(data, spec), data.max_unreadable)
-    return list(batches(pairs, _size(config), num_workers=data.num_workers))
+    return list(batches(pairs, size, start=ranks.rank, stride=ranks.num_ranks, num_workers=data.num_workers))
 
 
-def _size(config: CompressionConfig) -> int:
-    return config.training.micro_batch_size or config.training.batch_size
+def micro_batch_size(settings: TrainingConfig, num_ranks: int = 1) -> int:
+    """Return how many samples are in the memory of one process at once.
+
+    Raises:
+        ConfigError: several processes cannot have equal shares of a batch.
+    """
+    size = settings.micro_batch_size or max(1, settings.batch_size // num_ranks)
+    if num_ranks > 1 and settings.batch_size % (size * num_ranks):
+        raise ConfigError(
+            f"training.batch_size is {settings.batch_size}, and {num_ranks} processes take {size} samples each at "
+            f"once; expected a multiple of {size * num_ranks}, because every process does the same part of a step. "
+            "Change training.batch_size, training.micro_batch_size or the number of processes."
+        )
+    return size
 
 
 def _augmentation(data: DataConfig) -> Augmentation:

@@ -19,7 +19,6 @@ module, in reading order               what it holds
 :mod:`ctsdk.evaluation.packing`        archives for the servers that keep their truth
 :mod:`ctsdk.evaluation.scoring`        figures from result files
 :mod:`ctsdk.evaluation.manifest`       whose boxes a folder holds
-:mod:`ctsdk.evaluation.ranks`          the processes of one evaluation that a launcher started
 :mod:`ctsdk.evaluation.workers`        sequences tracked one after the other, or side by side
 :mod:`ctsdk.evaluation.comparing`      whether two trackers differ, or only seem to
 :mod:`ctsdk.evaluation.tables`         figures in rows and columns

@@ -20,6 +20,7 @@ import logging
 import math
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,10 @@ from ctsdk.errors import ConfigError, DataError
 from ctsdk.evaluation.manifest import Manifest
 from ctsdk.evaluation.predictions import PredictionFolder, TrackedSequence
 from ctsdk.evaluation.protocols import make_protocol
-from ctsdk.evaluation.ranks import Ranks, open_ranks
 from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol
 from ctsdk.evaluation.tables import attribute_table, frames_per_second, sequence_table
 from ctsdk.evaluation.workers import TrackingJob
+from ctsdk.ranks import Ranks, open_ranks
 from ctsdk.weights import write_json
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ _SEQUENCES_FILE, _ATTRIBUTES_FILE = "sequences.csv", "attributes.csv"
 
 # What sequences that belong to no data set are called together.
 _UNNAMED, _UNNAMED_PROTOCOL = "sequences", "ostrack"
+
+# A rank waits for the slowest one: for the rest of an evaluation, not for the half hour that is usual in training.
+_PATIENCE = timedelta(days=30)
 
 _logger = logging.getLogger(__name__)
 
@@ -92,7 +96,7 @@ def evaluate(
     given = _Given.of(dataset)
     rules = given.rules(protocol)
     given.check_scorable(rules)
-    with open_ranks() as ranks:
+    with open_ranks(_PATIENCE) as ranks:
         tracked = _Tracking(given, adapter.for_dataset(given.name), tracker, _path(out), ranks).run(
             num_workers, show_progress
         )
@@ -130,7 +134,7 @@ def track_dataset(
         CtsdkError: as :func:`evaluate`.
     """
     given = _Given.of(dataset)
-    with open_ranks() as ranks:
+    with open_ranks(_PATIENCE) as ranks:
         return _Tracking(given, adapter.for_dataset(given.name), tracker, _path(out), ranks).run(
             num_workers, show_progress
         )

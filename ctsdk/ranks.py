@@ -1,4 +1,4 @@
-"""The processes that share one evaluation because a launcher, such as torchrun, started several of them.
+"""The processes that share one piece of work because a launcher, such as torchrun, started several of them.
 
 Each is a rank. They agree on the work, do a part each, and all have the whole in the end.
 """
@@ -11,19 +11,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+import torch
 import torch.distributed as dist
 
 from ctsdk.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Ranks", "open_ranks"]
+__all__ = ["Ranks", "is_first_rank", "open_ranks"]
 
 T = TypeVar("T")
-
-# A rank waits for the slowest one: for the rest of an evaluation, not for the half hour that is usual in training.
-_PATIENCE = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -72,13 +70,31 @@ class Ranks:
         dist.all_gather_object(parts, part, group=self.group)
         return parts  # type: ignore[return-value]
 
+    def add_up(self, numbers: Sequence[float]) -> list[float]:
+        """Return the sums of the numbers of all ranks, each number with those in its place."""
+        return self._reduced(numbers, dist.ReduceOp.SUM) if self.group else list(numbers)
+
+    def largest(self, numbers: Sequence[float]) -> list[float]:
+        """Return the largest of the numbers of all ranks, each number among those in its place."""
+        return self._reduced(numbers, dist.ReduceOp.MAX) if self.group else list(numbers)
+
+    def _reduced(self, numbers: Sequence[float], operation: dist.ReduceOp.RedOpType) -> list[float]:
+        total = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(total, operation, group=self.group)
+        reduced: list[float] = total.tolist()
+        return reduced
+
 
 @contextmanager
-def open_ranks() -> Iterator[Ranks]:
+def open_ranks(patience: timedelta = timedelta(minutes=30)) -> Iterator[Ranks]:
     """Give this process among the ranks: those of torch.distributed, or of the launcher's environment variables.
 
-    Where a launcher announces ranks and torch.distributed does not run yet, it is started with gloo, and stays, because
-    it cannot be started twice. Every rank must come here: the others wait for one that does not.
+    Where a launcher announces ranks and torch.distributed does not run yet, it is started, and stays, because it cannot
+    be started twice: with gloo for tensors on the CPU and NCCL for those on GPUs, of which each rank takes its own.
+    Every rank must come here: the others wait for one that does not.
+
+    Args:
+        patience: how long a rank waits for the slowest one, in :class:`Ranks`.
 
     Raises:
         ConfigError: a launcher announces ranks, but they do not find each other.
@@ -87,20 +103,32 @@ def open_ranks() -> Iterator[Ranks]:
         yield Ranks()
         return
     if not dist.is_initialized():
-        try:
-            dist.init_process_group("gloo")
-        except (RuntimeError, ValueError) as error:
-            raise ConfigError(
-                f"RANK and WORLD_SIZE announce {os.environ['WORLD_SIZE']} processes, which do not find each other: "
-                f"{error}. Start them with torchrun, or take these variables out of the environment."
-            ) from error
+        _start()
     # One of its own, for objects on the CPU, whatever the training's group is for.
-    group = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    group = dist.new_group(backend="gloo", timeout=patience)
     assert isinstance(group, dist.ProcessGroup)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size(), group)
     finally:
         dist.destroy_process_group(group)
+
+
+def is_first_rank() -> bool:
+    """Whether this process is the one that reports; launchers such as torchrun start several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _start() -> None:
+    has_gpus = torch.cuda.is_available() and dist.is_nccl_available()
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpus else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"RANK and WORLD_SIZE announce {os.environ['WORLD_SIZE']} processes, which do not find each other: "
+            f"{error}. Start them with torchrun, or take these variables out of the environment."
+        ) from error
+    if has_gpus and "LOCAL_RANK" in os.environ:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
 
 
 def _is_launched() -> bool:
