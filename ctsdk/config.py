@@ -318,6 +318,8 @@ class _YamlLoader(yaml.SafeLoader):
 
 def _read_yaml(text: str) -> Any:  # noqa: ANN401 - whatever a configuration file may hold
     return yaml.load(text, _YamlLoader)
+
+
 def differences(
     before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = ""
 ) -> dict[str, tuple[object, object]]:

@@ -308,9 +308,7 @@ class Trainer:
         first, pace, saved_at = self.step, _Pace(self.step), time.monotonic()
         is_validating = self.ranks.largest([len(validation)])[0] > 0
         while self.step < settings.num_steps:
-            parts = gather(batches, settings.batch_size, self.ranks)
-            if self.step == first:
-                look_before_training(self.adapter, self.student, self.plans, parts[0].to(self.device))
+            parts = self._gather(batches, is_first_step=self.step == first)
             try:
                 row = self._train_step(parts)
             except _NotFiniteError as error:
@@ -334,6 +332,13 @@ class Trainer:
                 self._save(metrics)
                 saved_at = time.monotonic()
         self._save(metrics)
+
+    def _gather(self, batches: Iterator[Batch], *, is_first_step: bool) -> list[Batch]:
+        """Return this process's parts of a step; with the first ones a mistaken adapter shows."""
+        parts = gather(batches, self.config.training.batch_size, self.ranks)
+        if is_first_step:
+            look_before_training(self.adapter, self.student, self.plans, parts[0].to(self.device))
+        return parts
 
     def _is_time_to_save(self, seconds: float) -> bool:
         settings = self.config.training
