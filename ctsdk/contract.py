@@ -1,6 +1,6 @@
 """What can be seen of a broken contract in passing: faults of predictions and losses, and a look before a run begins.
 
-The thorough checks are in :mod:`ctsdk.testing`. These here cost a few forward passes, so every run makes them once.
+The thorough checks are in :mod:`ctsdk.testing`. These here cost two forward passes, so every run makes them once.
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from ctsdk.adapter import Batch, Prediction, TrackerAdapter
     from ctsdk.stages import StagePlan
 
-__all__ = ["boxes_fault", "look_before_training", "losses_fault"]
+__all__ = ["boxes_fault", "look_before_training", "losses_fault", "named_losses"]
 
 # Shares of a crop of an untrained tracker may stray a little; pixels and logits stray far.
 _BOX_RANGE = (-1.0, 2.0)
+_FURTHER = (
+    "`ctsdk check`, or ctsdk.testing.check_adapter(adapter), looks at all promises of an adapter and says how to mend "
+    "each."
+)
 
 
 def boxes_fault(prediction: Prediction, num_samples: int) -> str:
@@ -46,8 +50,8 @@ def boxes_fault(prediction: Prediction, num_samples: int) -> str:
 
 def losses_fault(method: str, losses: object) -> str:
     """Return what is wrong with what a loss method gave, one sentence; empty where nothing is."""
-    if not isinstance(losses, dict) or not losses:
-        return f"{method}() gave {losses!r:.80}; expected a dict with at least one named loss."
+    if not isinstance(losses, dict):
+        return f"{method}() gave {losses!r:.80}; expected a dict of losses by name."
     for name, loss in losses.items():
         if not isinstance(name, str):
             return f"{method}() gave a loss named {name!r}; expected a string."
@@ -55,6 +59,18 @@ def losses_fault(method: str, losses: object) -> str:
             seen = f"of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"of type {type(loss).__name__}"
             return f"{method}() gave {name!r} {seen}; expected a scalar tensor. Average it over the batch."
     return ""
+
+
+def named_losses(method: str, losses: dict[str, Tensor], adapter: TrackerAdapter) -> dict[str, Tensor]:
+    """Return the losses that a method of an adapter gave.
+
+    Raises:
+        AdapterContractError: they are no scalars with names.
+    """
+    fault = losses_fault(method, losses)
+    if fault:
+        raise AdapterContractError(f"adapter {adapter.name!r}: {fault} {_FURTHER}")
+    return losses
 
 
 def look_before_training(
@@ -66,20 +82,20 @@ def look_before_training(
 
     Args:
         adapter: the adapter.
-        student: the student of `plans`.
+        student: the student of `plans`, not trained yet: outside its trunks it is still the teacher.
         plans: the stages of every trunk.
         batch: on the device of both.
 
     Raises:
-        AdapterContractError: boxes or losses have another form than the contract asks for, or the teacher's blocks
-            inside the student do not make the teacher.
+        AdapterContractError: boxes have another form than the contract asks for, or the teacher's blocks inside the
+            student do not make the teacher.
     """
     modes = [(module, module.training) for module in student.modules()]
     student.eval()
     try:
         with torch.no_grad():
             expected = adapter.predict(adapter.teacher, batch)
-            fault = boxes_fault(expected, batch.size) or losses_fault("task_loss", adapter.task_loss(expected, batch))
+            fault = boxes_fault(expected, batch.size)
             if not fault:
                 with mixed(adapter, student, plans, all_teacher(plans)):
                     seen = adapter.predict(student, batch)
@@ -88,10 +104,7 @@ def look_before_training(
         for module, training in modes:
             module.training = training
     if fault:
-        raise AdapterContractError(
-            f"adapter {adapter.name!r}: {fault} `ctsdk check`, or ctsdk.testing.check_adapter(adapter), looks at all "
-            "promises of an adapter and says how to mend each."
-        )
+        raise AdapterContractError(f"adapter {adapter.name!r}: {fault} {_FURTHER}")
 
 
 def _mix_fault(seen: Tensor, expected: Tensor) -> str:

@@ -23,11 +23,11 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
-from ctsdk.contract import look_before_training
+from ctsdk.contract import look_before_training, named_losses
 from ctsdk.data.feed import explained_worker_deaths, gather
 from ctsdk.distribution import averaging_gradients, batch_norm_over_ranks
 from ctsdk.divergence import find_source, gradients_not_finite
-from ctsdk.errors import AdapterContractError, ConfigError, TrainingError, TrainingInterruptedError
+from ctsdk.errors import ConfigError, TrainingError, TrainingInterruptedError
 from ctsdk.interruption import Interruption
 from ctsdk.losses import imitation_loss
 from ctsdk.metrics import MetricsLog
@@ -76,27 +76,22 @@ def step_losses(
         scalars by name: ``task/<name>``, ``guidance/<name>``, ``imitation``.
 
     Raises:
-        AdapterContractError: a loss is no scalar, or the stages of mix and teacher cannot be compared.
+        AdapterContractError: a loss is no named scalar, or the stages of mix and teacher cannot be compared.
 
     Source: arXiv 2409.17564: L = track + 1.0 prediction + 0.2 feature.
     """
     with mixed(adapter, student, plans, mix) as recorder:
         prediction = adapter.predict(student, batch)
     weights = config.losses
-    terms = {f"task/{name}": weights.task * loss for name, loss in adapter.task_loss(prediction, batch).items()}
+    task = named_losses("task_loss", adapter.task_loss(prediction, batch), adapter)
+    terms = {f"task/{name}": weights.task * loss for name, loss in task.items()}
     if config.is_distilling:
         with torch.no_grad(), StageRecorder.of_teacher(adapter, plans) as teacher_recorder:
             target = adapter.predict(adapter.teacher, batch)
-        guidance = adapter.guidance_loss(prediction, target, batch)
+        guidance = named_losses("guidance_loss", adapter.guidance_loss(prediction, target, batch), adapter)
         terms |= {f"guidance/{name}": weights.guidance * loss for name, loss in guidance.items()}
         imitation = imitation_loss(recorder.tokens(batch), teacher_recorder.tokens(batch))
         terms["imitation"] = weights.imitation * imitation
-    for name, term in terms.items():
-        if term.ndim != 0:
-            raise AdapterContractError(
-                f"the loss {name} of adapter {adapter.name!r} has shape {tuple(term.shape)}; expected a scalar. "
-                "Average it over the batch."
-            )
     return terms
 
 
@@ -305,10 +300,10 @@ class Trainer:
         """Take step after step."""
         settings = self.config.training
         batches = open_batches(self.batches_read)
-        first, pace, saved_at = self.step, _Pace(self.step), time.monotonic()
+        pace, saved_at = _Pace(self.step), time.monotonic()
         is_validating = self.ranks.largest([len(validation)])[0] > 0
         while self.step < settings.num_steps:
-            parts = self._gather(batches, is_first_step=self.step == first)
+            parts = self._gather(batches)
             try:
                 row = self._train_step(parts)
             except _NotFiniteError as error:
@@ -333,10 +328,10 @@ class Trainer:
                 saved_at = time.monotonic()
         self._save(metrics)
 
-    def _gather(self, batches: Iterator[Batch], *, is_first_step: bool) -> list[Batch]:
+    def _gather(self, batches: Iterator[Batch]) -> list[Batch]:
         """Return this process's parts of a step; with the first ones a mistaken adapter shows."""
         parts = gather(batches, self.config.training.batch_size, self.ranks)
-        if is_first_step:
+        if self.step == 0:
             look_before_training(self.adapter, self.student, self.plans, parts[0].to(self.device))
         return parts
 

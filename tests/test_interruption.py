@@ -31,6 +31,14 @@ class Signalling(list[ctsdk.Batch]):
             yield batch
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_interrupts() -> Iterator[None]:
+    """As in a terminal; what a shell starts in the background ignores Ctrl-C, and so would these tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_run_after_its_step_and_nothing_is_lost(tmp_path: Path, number: signal.Signals) -> None:
     before = signal.getsignal(number)

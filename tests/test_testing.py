@@ -349,7 +349,7 @@ class Unnamed(ToyAdapter):
     [
         (InPixels, "expected shares of the search crop"),
         (Counting, "with all the teacher's blocks in place the student's boxes are off by up to"),
-        (Unnamed, r"task_loss\(\) gave \[.*expected a dict with at least one named loss"),
+        (Unnamed, r"task_loss\(\) gave \[.*expected a dict of losses by name"),
     ],
 )
 def test_a_run_looks_at_an_adapter_before_its_first_step(broken: type[ToyAdapter], message: str) -> None:

@@ -85,21 +85,23 @@ def check(
         bound = adapter_at(adapter, variant, weights)
     else:
         bound = ctsdk.load_adapter(adapter, variant, weights or "random")
-    results = ctsdk.testing.check_adapter(bound, on_fail="collect")
+    results = ctsdk.testing.check_adapter(bound, on_fail="collect", callback=None if as_json else _tell)
     if as_json:
         print_json([asdict(result) for result in results])
-    else:
-        console = Console(soft_wrap=True, highlight=False)
-        for result in results:
-            console.print(Text.assemble((f"{result.status:7}", _STYLES[result.status]), f" {result.name}"))
-            if result.message:
-                console.print(indent(result.message, " " * 8), markup=False)
     broken = [result.name for result in results if result.status == "failed"]
     if broken:
         raise AdapterContractError(
             f"adapter {bound.name!r} breaks {len(broken)} of {len(results)} promises: {', '.join(broken)}. "
             "Each says above how to mend it."
         )
+
+
+def _tell(result: ctsdk.testing.CheckResult) -> None:
+    """Print how a check ended, as soon as it has."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(Text.assemble((f"{result.status:7}", _STYLES[result.status]), f" {result.name}"))
+    if result.message:
+        console.print(indent(result.message, " " * 8), markup=False)
 
 
 def _origin(info: ctsdk.AdapterInfo) -> str:

@@ -85,6 +85,7 @@ def check_losses_are_finite_scalars(adapter: TrackerAdapter) -> None:
             "task_loss": adapter.task_loss(prediction, batch),
             "guidance_loss": adapter.guidance_loss(prediction, prediction, batch),
         }
+    require(bool(groups["task_loss"]), "task_loss() gave no loss; expected at least one.", "return what is minimised.")
     for method, losses in groups.items():
         fault = losses_fault(method, losses)
         require(not fault, fault, "return a dict of names to scalars, each a mean over the batch, already weighted.")
