@@ -27,7 +27,13 @@ _NAME = re.compile(r"step-(\d+)\.pt")
 _KEYS = frozenset({"step", "batches_read", "student", "optimizer", "config"})
 # What a run may change when it goes on, because none of it changes a figure.
 _FREE = frozenset(
-    {"training.save_every", "training.save_every_minutes", "training.num_states", "data.num_workers"},
+    {
+        "training.save_every",
+        "training.save_every_minutes",
+        "training.num_states",
+        "data.num_workers",
+        "data.pin_memory",
+    },
 )
 
 

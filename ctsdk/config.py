@@ -131,9 +131,17 @@ class TrainingConfig(_Section):
     drop_at: Share = Field(0.8, description="`drop`: share of the run before the drop.")
     warm_up_steps: Annotated[int, Field(ge=0)] = Field(0, description="Steps in which the rate rises from zero.")
     clip_norm: Positive | None = Field(0.1, description="Largest norm of all gradients together; None for no limit.")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="`auto` is bfloat16 autocast on CUDA and float32 elsewhere (on most CPUs bfloat16 is slower).",
+        description="`auto` is bfloat16 autocast on GPUs that have it and float32 elsewhere (on most CPUs bfloat16 is "
+        "slower). `float16` scales the loss.",
+    )
+    compile_blocks: bool = Field(
+        False,
+        description="Compile each block on its own with `torch.compile`; needs a C++ compiler, or Triton on GPUs.",
+    )
+    fused_optimizer: bool | None = Field(
+        None, description="AdamW as one kernel; None for yes on GPUs. On CPUs it rounds otherwise than the default."
     )
     device: str = Field("auto", description="`auto` is the accelerator if there is one; or `cpu`, `cuda`, `cuda:1`.")
     validate_every: Count | None = Field(None, description="Steps between validations of the student; None for never.")
@@ -233,6 +241,9 @@ class DataConfig(_Section):
         "end it at the first. Below, the sample is drawn again.",
     )
     num_workers: Annotated[int, Field(ge=0)] = Field(0, description="Processes that make samples; 0 for this one.")
+    pin_memory: bool = Field(
+        True, description="Put batches where a CUDA GPU can fetch them while it computes; without one, no effect."
+    )
 
     @pydantic.model_validator(mode="after")
     def _no_contradiction(self) -> Self:
@@ -270,6 +281,12 @@ class CompressionConfig(_Section):
     data: DataConfig = Field(default_factory=DataConfig)
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of everything random in the run.")
 
+    @pydantic.model_validator(mode="after")
+    def _something_to_minimise(self) -> Self:
+        if self.losses.task == 0 and not self.is_guiding and not self.is_imitating:
+            raise ValueError(f"nothing is left to minimise with preset {self.preset!r} and losses={self.losses!r}")
+        return self
+
     @property
     def is_replacing(self) -> bool:
         """Whether stages of the teacher take part in training steps."""
@@ -279,6 +296,16 @@ class CompressionConfig(_Section):
     def is_distilling(self) -> bool:
         """Whether the clean teacher guides and is imitated."""
         return self.preset in ("distill", "full")
+
+    @property
+    def is_guiding(self) -> bool:
+        """Whether predictions are compared with the clean teacher's."""
+        return self.is_distilling and self.losses.guidance > 0
+
+    @property
+    def is_imitating(self) -> bool:
+        """Whether stage tokens are compared with the clean teacher's."""
+        return self.is_distilling and self.losses.imitation > 0
 
     @classmethod
     def from_file(cls, path: str | Path, overrides: Iterable[str] = ()) -> CompressionConfig:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["make_optimizer", "rate_factor"]
 
 
-def make_optimizer(student: nn.Module, settings: TrainingConfig) -> torch.optim.Optimizer:
+def make_optimizer(student: nn.Module, settings: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:
     """Return AdamW over the student's parameters, grouped by the factor of their learning rate.
 
     Parameters with the factor 0 are frozen.
@@ -36,7 +36,14 @@ def make_optimizer(student: nn.Module, settings: TrainingConfig) -> torch.optim.
     if not by_factor:
         raise ConfigError("training.groups freezes every parameter of the student; expected some with rate_factor > 0.")
     groups = [{"params": parameters, "rate_factor": factor} for factor, parameters in by_factor.items()]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    is_fused = device.type == "cuda" if settings.fused_optimizer is None else settings.fused_optimizer
+    return torch.optim.AdamW(
+        groups,
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        # Not False, which would also turn off what torch does of itself.
+        fused=True if is_fused else None,
+    )
 
 
 def rate_factor(settings: TrainingConfig, step: int) -> float:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
+from ctsdk.acceleration import autocast, compiled_blocks, make_scaler
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
 from ctsdk.contract import look_before_training, named_losses
 from ctsdk.data.feed import explained_worker_deaths, gather
@@ -73,7 +74,8 @@ def step_losses(
         config: the weights, and whether the teacher guides and is imitated.
 
     Returns:
-        scalars by name: ``task/<name>``, ``guidance/<name>``, ``imitation``.
+        scalars by name: ``task/<name>``, ``guidance/<name>``, ``imitation``. What has the weight 0 is neither
+        computed nor there.
 
     Raises:
         AdapterContractError: a loss is no named scalar, or the stages of mix and teacher cannot be compared.
@@ -82,14 +84,18 @@ def step_losses(
     """
     with mixed(adapter, student, plans, mix) as recorder:
         prediction = adapter.predict(student, batch)
-    weights = config.losses
-    task = named_losses("task_loss", adapter.task_loss(prediction, batch), adapter)
-    terms = {f"task/{name}": weights.task * loss for name, loss in task.items()}
-    if config.is_distilling:
+    weights, terms = config.losses, dict[str, Tensor]()
+    if weights.task:
+        task = named_losses("task_loss", adapter.task_loss(prediction, batch), adapter)
+        terms |= {f"task/{name}": weights.task * loss for name, loss in task.items()}
+    if config.is_guiding or config.is_imitating:
+        # Not inference mode: autograd may not keep its tensors, and the losses need them for the way back.
         with torch.no_grad(), StageRecorder.of_teacher(adapter, plans) as teacher_recorder:
             target = adapter.predict(adapter.teacher, batch)
+    if config.is_guiding:
         guidance = named_losses("guidance_loss", adapter.guidance_loss(prediction, target, batch), adapter)
         terms |= {f"guidance/{name}": weights.guidance * loss for name, loss in guidance.items()}
+    if config.is_imitating:
         imitation = imitation_loss(recorder.tokens(batch), teacher_recorder.tokens(batch))
         terms["imitation"] = weights.imitation * imitation
     return terms
@@ -183,7 +189,8 @@ class Trainer:
         self.device = pick_device(self.config.training.device)
         self.schedule = make_schedule(self.config.replacement)
         self.student.to(self.device)
-        self.optimizer = make_optimizer(self.student, self.config.training)
+        self.optimizer = make_optimizer(self.student, self.config.training, self.device)
+        self.scaler = make_scaler(self.config.training.precision, self.device)
         losses = _StepLosses(self.adapter, self.student, self.plans, self.config)
         self._losses = averaging_gradients(losses, self.ranks)
 
@@ -220,6 +227,7 @@ class Trainer:
         folder = self.states.run_dir if self.states and self.ranks.is_first else None
         with (
             frozen(self.adapter.teacher),
+            compiled_blocks(self.adapter, self.student, is_wanted=self.config.training.compile_blocks),
             _own_randomness(self.device),
             Interruption(is_wanted=self.states is not None) as interruption,
             explained_worker_deaths(),
@@ -270,6 +278,7 @@ class Trainer:
             "num_roll_backs": self.num_roll_backs,
             "student": self.student.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "config": self.config.model_dump_json(),
         }
 
@@ -286,6 +295,8 @@ class Trainer:
         state = self.ranks.from_first(lambda: states.read(path, self.config))
         self.student.load_state_dict(state["student"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler = make_scaler(self.config.training.precision, self.device)
+        self.scaler.load_state_dict(state["scaler"])
         for name in ("step", "batches_read", "rate_scale", "num_roll_backs"):
             setattr(self, name, state[name])
 
@@ -406,9 +417,11 @@ class Trainer:
         totals = self._backward(mix, parts)
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        self.scaler.unscale_(self.optimizer)
         norm = nn.utils.get_total_norm(gradients)
         figures = {**totals, "gradient norm": norm.item()}
-        if not all(map(math.isfinite, figures.values())):
+        are_finite = all(map(math.isfinite, totals.values())) and (norm.isfinite() or self._is_overflow())
+        if not are_finite:
             _restore(self.student, buffers)
             source = self._source(mix, parts, totals)
             _restore(self.student, buffers)
@@ -416,11 +429,23 @@ class Trainer:
             seen = ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items())
             raise _NotFiniteError(f"step {self.step}: a loss or gradient is not finite ({seen}): {source}.")
         nn.utils.clip_grads_with_norm_(parameters, settings.clip_norm or math.inf, norm)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
         self.batches_read += len(parts) * self.ranks.num_ranks
         num_student = sum(sum(flags) for flags in mix.values())
-        figures = {"probability": p, "student_stages": num_student, "learning_rate": rate, "gradient_norm": norm.item()}
+        figures = {"probability": p, "student_stages": num_student, "learning_rate": rate, **self._scaled(norm)}
+        self.scaler.update()
         return {"loss": sum(totals.values()), **totals, **figures}
+
+    def _scaled(self, norm: Tensor) -> dict[str, float]:
+        """Return the norm of the gradient, and in float16 the scale of the loss, and whether the step was left out."""
+        if not self.scaler.is_enabled():
+            return {"gradient_norm": norm.item()}
+        scale = {"loss_scale": self.scaler.get_scale(), "left_out": float(not norm.isfinite())}
+        return {"gradient_norm": norm.item(), **scale} if norm.isfinite() else scale
+
+    def _is_overflow(self) -> bool:
+        """Whether the scale of the loss may be what made a gradient infinite; then the step is left out."""
+        return self.scaler.is_enabled() and self.scaler.get_scale() > 1.0
 
     def _backward(self, mix: Mix, parts: list[Batch]) -> dict[str, float]:
         """Add up the gradients of the parts of a batch, over all processes, and return the terms of its loss."""
@@ -429,11 +454,11 @@ class Trainer:
         size = self.ranks.add_up([sum(part.size for part in parts)])[0]
         for part in parts:
             with self._alone(is_last=part is parts[-1]), batch_norm_over_ranks(self.student, self.ranks):
-                with self._autocast():
+                with autocast(self.config.training.precision, self.device):
                     terms = self._losses(mix, part.to(self.device))
                 values = torch.stack([term.float() for term in terms.values()])
                 # Gradients are averaged over the processes, so each one's are as many times too small.
-                (values.sum() * (part.size * num_ranks / size)).backward()  # type: ignore[no-untyped-call]
+                self.scaler.scale(values.sum() * (part.size * num_ranks / size)).backward()  # type: ignore[no-untyped-call]
             rows.append(values.detach())
         totals = dict.fromkeys(terms, 0.0)
         # The one place of a step that waits for the device.
@@ -455,19 +480,13 @@ class Trainer:
         _seed_step(self.config.seed, self.step, self.ranks.rank)
         sources = []
         for part in parts:
-            with self._autocast():
+            with autocast(self.config.training.precision, self.device):
                 sources.append(find_source(self.adapter, self.student, self.plans, mix, part.to(self.device)))
         # A part without fault says that all is finite, and another one knows better.
         return max(
             (source for part in self.ranks.gather(sources) for source in part),
             key=lambda source: not source.startswith("batch, weights"),
         )
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        precision = self.config.training.precision
-        if precision == "bfloat16" or (precision == "auto" and self.device.type == "cuda"):
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return contextlib.nullcontext()
 
 
 def _restore(module: nn.Module, buffers: Mapping[str, Tensor]) -> None:

@@ -487,3 +487,16 @@ def test_video_checks_its_shapes_and_its_frames() -> None:
         VideoSequence("v", boxes, visible, (121, 90), Counted(boxes)).frame(0)
     with pytest.raises(DataError, match="a frame is a NoneType"):
         VideoSequence("v", boxes, visible, SIZE_PX, lambda _: None).frame(0)  # type: ignore[arg-type, return-value]
+
+
+def test_batches_can_be_pinned(synthetic: list[VideoSequence], monkeypatch: pytest.MonkeyPatch) -> None:
+    # A DataLoader asks for it where there is a GPU; here nothing can be pinned.
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor.clone())
+    portion = PairDataset(synthetic, SPEC, seed=0, length=None)._portion([0, 1])
+    pinned = portion.pin_memory()
+    assert isinstance(pinned.batch, Batch)
+    assert isinstance(portion.batch, Batch)
+    assert equal(pinned.batch, portion.batch)
+    assert pinned.batch.searches.data_ptr() != portion.batch.searches.data_ptr()
+    broken = replace(portion, batch=DataError("nothing"))
+    assert broken.pin_memory() is broken

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,6 +62,14 @@ class _Portion:
     batch: Batch | DataError
     num_samples: int
     faults: list[str]
+
+    def pin_memory(self) -> _Portion:
+        """Return the portion in memory that a GPU fetches while it computes; a DataLoader calls this by its name."""
+        batch = self.batch
+        if isinstance(batch, DataError):
+            return self
+        names = ("templates", "searches", "template_boxes", "search_boxes")
+        return replace(self, batch=replace(batch, **{name: getattr(batch, name).pin_memory() for name in names}))
 
 
 class PairDataset(Dataset[Sample]):
@@ -206,7 +214,13 @@ class PairDataset(Dataset[Sample]):
 
 
 def batches(
-    dataset: PairDataset, batch_size: int, *, start: int = 0, stride: int = 1, num_workers: int = 0
+    dataset: PairDataset,
+    batch_size: int,
+    *,
+    start: int = 0,
+    stride: int = 1,
+    num_workers: int = 0,
+    pin_memory: bool = False,
 ) -> Iterator[Batch]:
     """Yield batches in the order of the samples; without end if the dataset has none.
 
@@ -218,6 +232,7 @@ def batches(
         start: the first batch to yield: batch k holds samples k * batch_size and on.
         stride: how much further on the next one is; for processes that share the batches, their number.
         num_workers: processes that make samples; 0 for this one.
+        pin_memory: put batches into memory that a CUDA GPU fetches while it computes; needs one.
 
     Raises:
         ConfigError: a number is out of range.
@@ -233,6 +248,7 @@ def batches(
         batch_size=None,
         sampler=_numbers(start, stride, None if length is None else math.ceil(length / batch_size)),
         num_workers=num_workers,
+        pin_memory=pin_memory,
         worker_init_fn=_start_worker,
         # Its own generator, because a DataLoader draws a seed, and would draw it from the global state.
         generator=torch.Generator().manual_seed(0),

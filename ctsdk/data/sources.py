@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from ctsdk.data.augmentation import Augmentation
 from ctsdk.data.formats import open_dataset
 from ctsdk.data.mixture import Mixture
@@ -48,8 +50,14 @@ def training_batches(
     )
     ranks = ranks or Ranks()
     size = micro_batch_size(config.training, ranks.num_ranks)
-    start += ranks.rank
-    return batches(pairs, size, start=start, stride=ranks.num_ranks, num_workers=data.num_workers)
+    return batches(
+        pairs,
+        size,
+        start=start + ranks.rank,
+        stride=ranks.num_ranks,
+        num_workers=data.num_workers,
+        pin_memory=data.pin_memory and torch.cuda.is_available() and not config.training.device.startswith("cpu"),
+    )
 
 
 def validation_batches(config: CompressionConfig, spec: TrackerSpec, ranks: Ranks | None = None) -> list[Batch]:
