@@ -43,11 +43,16 @@ def distance(one: dict[str, Any], other: dict[str, Any]) -> float:
     return float(torch.stack(squares).sum().sqrt())
 
 
+def steps(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of steps; others tell of the clock, which is each process's own."""
+    return [row for row in history if "loss" in row]
+
+
 def check_case(folder: Path, name: str, num_steps: int) -> None:
     alone = run(name, num_steps, num_ranks=1)
     first, second = (torch.load(folder / name / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(value, second["student"][key]) for key, value in first["student"].items())
-    assert first["history"] == second["history"]
+    assert steps(first["history"]) == steps(second["history"])
 
     start = ctsdk.build_student(make_adapter(name), alone.plans).state_dict()
     expected = alone.student.state_dict()
@@ -55,7 +60,7 @@ def check_case(folder: Path, name: str, num_steps: int) -> None:
     moved, apart = distance(expected, start), distance(expected, first["student"])
     print(f"{name}, {num_steps} steps: {apart / moved:.1e} of the way apart")  # noqa: T201 - seen with pytest -s
     assert apart < tolerance * moved
-    for row, shared in zip(alone.history, first["history"], strict=True):
+    for row, shared in zip(steps(alone.history), steps(first["history"]), strict=True):
         # The engine records losses in single precision, whatever the tracker computes in.
         assert shared == pytest.approx(row, rel=max(tolerance, 1e-6))
 
