@@ -1,6 +1,6 @@
 """The training loop: one mix a step, three losses, AdamW.
 
-:func:`step_losses` is the method; the rest is what any training needs. What is random in step k depends on the
+:func:`ctsdk.steps.step_losses` is the method; this is what any training needs. What is random in step k depends on the
 seed and on k alone, so a resumed run goes on as if it had never stopped, and every process of a run
 draws the same mix.
 """
@@ -11,12 +11,10 @@ import contextlib
 import logging
 import math
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from signal import Signals
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -24,17 +22,17 @@ from tqdm.auto import tqdm
 
 from ctsdk.acceleration import autocast, compiled_blocks, make_scaler
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
-from ctsdk.contract import look_before_training, named_losses
+from ctsdk.contract import look_before_training
 from ctsdk.data.feed import explained_worker_deaths, gather
 from ctsdk.distribution import averaging_gradients, batch_norm_over_ranks
 from ctsdk.divergence import find_source, gradients_not_finite
 from ctsdk.errors import ConfigError, TrainingError, TrainingInterruptedError
 from ctsdk.interruption import Interruption
-from ctsdk.losses import imitation_loss
 from ctsdk.metrics import MetricsLog
 from ctsdk.optimisation import make_optimizer, rate_factor
 from ctsdk.ranks import Ranks
-from ctsdk.replacement import Mix, StageRecorder, draw_mix, make_schedule, mixed
+from ctsdk.replacement import Mix, draw_mix, make_schedule
+from ctsdk.steps import StepLosses, frozen, own_randomness, seed_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -45,75 +43,12 @@ if TYPE_CHECKING:
     from ctsdk.config import CompressionConfig
     from ctsdk.stages import StagePlan
 
-__all__ = ["Trainer", "frozen", "pick_device", "step_losses"]
+__all__ = ["Trainer", "pick_device"]
 
 # Steps after which the duration of the whole run is estimated; the first one is slower and does not count.
 _ESTIMATE_AT = 20
 
 _logger = logging.getLogger(__name__)
-
-
-def step_losses(
-    adapter: TrackerAdapter,
-    student: nn.Module,
-    plans: Mapping[str, StagePlan],
-    mix: Mix,
-    batch: Batch,
-    config: CompressionConfig,
-) -> dict[str, Tensor]:
-    """Return the weighted terms of the loss of one mix on one batch; their sum is minimised.
-
-    Neither the mode of the student nor that of the teacher is changed here.
-
-    Args:
-        adapter: the teacher, its forward and its losses.
-        student: the student; runs as the mix.
-        plans: the stages of every trunk.
-        mix: which stages are the student's.
-        batch: on the device of the student.
-        config: the weights, and whether the teacher guides and is imitated.
-
-    Returns:
-        scalars by name: ``task/<name>``, ``guidance/<name>``, ``imitation``. What has the weight 0 is neither
-        computed nor there.
-
-    Raises:
-        AdapterContractError: a loss is no named scalar, or the stages of mix and teacher cannot be compared.
-
-    Source: arXiv 2409.17564: L = track + 1.0 prediction + 0.2 feature.
-    """
-    with mixed(adapter, student, plans, mix) as recorder:
-        prediction = adapter.predict(student, batch)
-    weights, terms = config.losses, dict[str, Tensor]()
-    if weights.task:
-        task = named_losses("task_loss", adapter.task_loss(prediction, batch), adapter)
-        terms |= {f"task/{name}": weights.task * loss for name, loss in task.items()}
-    if config.is_guiding or config.is_imitating:
-        # Not inference mode: autograd may not keep its tensors, and the losses need them for the way back.
-        with torch.no_grad(), StageRecorder.of_teacher(adapter, plans) as teacher_recorder:
-            target = adapter.predict(adapter.teacher, batch)
-    if config.is_guiding:
-        guidance = named_losses("guidance_loss", adapter.guidance_loss(prediction, target, batch), adapter)
-        terms |= {f"guidance/{name}": weights.guidance * loss for name, loss in guidance.items()}
-    if config.is_imitating:
-        imitation = imitation_loss(recorder.tokens(batch), teacher_recorder.tokens(batch))
-        terms["imitation"] = weights.imitation * imitation
-    return terms
-
-
-@contextmanager
-def frozen(teacher: nn.Module) -> Iterator[None]:
-    """Keep every module of `teacher` in eval mode and its parameters without gradient; all as before afterwards."""
-    modes = [(module, module.training) for module in teacher.modules()]
-    flags = [(parameter, parameter.requires_grad) for parameter in teacher.parameters()]
-    teacher.eval().requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, requires_grad in flags:
-            parameter.requires_grad_(requires_grad)
 
 
 def pick_device(name: str) -> torch.device:
@@ -132,24 +67,6 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {name!r} cannot be used here: {error}. Use 'auto' or 'cpu'.") from error
     return device
-
-
-class _StepLosses(nn.Module):
-    """The losses of a step as a module, because torch averages the gradients of modules."""
-
-    def __init__(
-        self,
-        adapter: TrackerAdapter,
-        student: nn.Module,
-        plans: Mapping[str, StagePlan],
-        config: CompressionConfig,
-    ) -> None:
-        super().__init__()
-        self.adapter, self.student, self.plans, self.config = adapter, student, plans, config
-
-    def forward(self, mix: Mix, batch: Batch) -> dict[str, Tensor]:
-        """Return the terms of the loss."""
-        return step_losses(self.adapter, self.student, self.plans, mix, batch, self.config)
 
 
 class _NotFiniteError(Exception):
@@ -191,7 +108,7 @@ class Trainer:
         self.student.to(self.device)
         self.optimizer = make_optimizer(self.student, self.config.training, self.device)
         self.scaler = make_scaler(self.config.training.precision, self.device)
-        losses = _StepLosses(self.adapter, self.student, self.plans, self.config)
+        losses = StepLosses(self.adapter, self.student, self.plans, self.config)
         self._losses = averaging_gradients(losses, self.ranks)
 
     def train(
@@ -228,7 +145,7 @@ class Trainer:
         with (
             frozen(self.adapter.teacher),
             compiled_blocks(self.adapter, self.student, is_wanted=self.config.training.compile_blocks),
-            _own_randomness(self.device),
+            own_randomness(self.device),
             Interruption(is_wanted=self.states is not None) as interruption,
             explained_worker_deaths(),
             bar,
@@ -449,7 +366,7 @@ class Trainer:
 
     def _backward(self, mix: Mix, parts: list[Batch]) -> dict[str, float]:
         """Add up the gradients of the parts of a batch, over all processes, and return the terms of its loss."""
-        _seed_step(self.config.seed, self.step, self.ranks.rank)
+        seed_step(self.config.seed, self.step, self.ranks.rank)
         num_ranks, rows = self.ranks.num_ranks, []
         size = self.ranks.add_up([sum(part.size for part in parts)])[0]
         for part in parts:
@@ -477,7 +394,7 @@ class Trainer:
         """Say where the values of this step that are not finite come from."""
         if all(map(math.isfinite, totals.values())):
             return gradients_not_finite(self.student)
-        _seed_step(self.config.seed, self.step, self.ranks.rank)
+        seed_step(self.config.seed, self.step, self.ranks.rank)
         sources = []
         for part in parts:
             with autocast(self.config.training.precision, self.device):
@@ -509,20 +426,6 @@ class _Pace:
             left = seconds_per_step * (num_steps - step)
             _logger.info("%.2f s a step on %s: about %s left", seconds_per_step, device, _duration(left))
             metrics.add(step, **{"estimate/seconds_per_step": seconds_per_step, "estimate/seconds_left": left})
-
-
-@contextmanager
-def _own_randomness(device: torch.device) -> Iterator[None]:
-    """Give the caller's random state back afterwards."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        yield
-
-
-def _seed_step(seed: int, step: int, rank: int) -> None:
-    """Make whatever the tracker draws in this step (drop path, dropout) a function of seed, step and process."""
-    parts = [seed, step, rank] if rank else [seed, step]
-    torch.manual_seed(int(np.random.SeedSequence(parts).generate_state(1)[0]))
 
 
 def _duration(seconds: float) -> str:

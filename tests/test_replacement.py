@@ -18,7 +18,7 @@ from ctsdk.replacement import (
     draw_mix,
     mixed,
 )
-from ctsdk.training import step_losses
+from ctsdk.steps import step_losses
 
 PLANS = {"layers": StagePlan.divide(6, 3)}
 

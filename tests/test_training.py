@@ -11,7 +11,8 @@ import ctsdk
 from ctsdk.checkpoints import States
 from ctsdk.data.feed import endless
 from ctsdk.metrics import METRICS_FILE
-from ctsdk.training import frozen, pick_device
+from ctsdk.steps import frozen
+from ctsdk.training import pick_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from ctsdk.contract import boxes_fault, losses_fault
+from ctsdk.steps import frozen
 from ctsdk.testing.promise import promise, require, setting
-from ctsdk.training import frozen
 
 if TYPE_CHECKING:
     from ctsdk.adapter import TrackerAdapter

@@ -10,9 +10,9 @@ from ctsdk.compression import compress
 from ctsdk.config import CompressionConfig
 from ctsdk.replacement import all_student
 from ctsdk.stages import plan_stages
+from ctsdk.steps import frozen, step_losses
 from ctsdk.student import build_student, trunk_depths
 from ctsdk.testing.promise import few_stages, promise, require
-from ctsdk.training import frozen, step_losses
 
 if TYPE_CHECKING:
     from ctsdk.adapter import TrackerAdapter

@@ -8,8 +8,8 @@ import torch
 
 from ctsdk.config import CompressionConfig
 from ctsdk.replacement import StageRecorder, all_student, all_teacher, mixed
+from ctsdk.steps import frozen, step_losses
 from ctsdk.testing.promise import differences, every_mix, promise, require, setting
-from ctsdk.training import frozen, step_losses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from ctsdk.errors import CtsdkError
+from ctsdk.steps import frozen
 from ctsdk.student import build_student
 from ctsdk.testing.learning import short_run
 from ctsdk.testing.promise import differences, promise, require, setting
-from ctsdk.training import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 import ctsdk
 from ctsdk.replacement import draw_mix
 from ctsdk.stages import plan_stages
+from ctsdk.steps import step_losses
 from ctsdk.student import trunk_depths
-from ctsdk.training import Trainer, step_losses
+from ctsdk.training import Trainer
 from ctsdk.vit import DropPath
 from ctsdk_ostrack.adapter import OSTrackAdapter
 from ctsdk_ostrack.model import OSTrack

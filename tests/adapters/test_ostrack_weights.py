@@ -17,8 +17,8 @@ import ctsdk_ostrack
 from ctsdk import CheckpointError, ConfigError
 from ctsdk.replacement import all_teacher
 from ctsdk.stages import plan_stages
+from ctsdk.steps import frozen, step_losses
 from ctsdk.student import trunk_depths
-from ctsdk.training import frozen, step_losses
 from ctsdk_ostrack.adapter import OSTrackAdapter
 from ctsdk_ostrack.model import OSTrack, OSTrackConfig
 from ctsdk_ostrack.variants import VARIANTS
