@@ -19,6 +19,7 @@ from ctsdk.training import Trainer
 
 if TYPE_CHECKING:
     from ctsdk.adapter import Batch, TrackerAdapter
+    from ctsdk.metrics import OnMetrics
 
 __all__ = ["compress"]
 
@@ -26,7 +27,7 @@ __all__ = ["compress"]
 _Samples: TypeAlias = tuple[Callable[[int], Iterator["Batch"]], list["Batch"]]
 
 
-def compress(
+def compress(  # noqa: PLR0913 - the one call that has all of it
     adapter: TrackerAdapter,
     config: CompressionConfig | None = None,
     *,
@@ -35,6 +36,7 @@ def compress(
     run_dir: str | Path | None = None,
     resume: bool = False,
     show_progress: bool | None = None,
+    on_metrics: OnMetrics | None = None,
 ) -> CompressionResult:
     """Compress the adapter's teacher.
 
@@ -51,13 +53,15 @@ def compress(
         run_dir: folder for ``metrics.jsonl``, TensorBoard and the training states. None to keep nothing on disk.
         resume: go on from the latest training state in `run_dir`.
         show_progress: a progress bar; None for one if stderr is a terminal.
+        on_metrics: called in the first process with each new row of the metrics: the step, and the figures by name. If
+            it raises, the run ends after its step, with its state saved.
 
     Raises:
         ConfigError: the configuration does not fit the tracker, or `run_dir` holds a run that was not to be resumed.
         AdapterContractError: the adapter does not do what the contract asks.
         DataError: the samples cannot be read.
-        TrainingError: a loss or gradient is not finite, or a state cannot be read or written; the last good one is
-            kept.
+        TrainingError: a loss or gradient is not finite, a state cannot be read or written, or `on_metrics` raised; the
+            last good state is kept.
         TrainingInterruptedError: SIGTERM or SIGINT came, and the state was saved in `run_dir`.
     """
     config = config or CompressionConfig()
@@ -78,7 +82,7 @@ def compress(
         home = next(adapter.teacher.parameters()).device
         adapter.teacher.to(trainer.device)
         try:
-            history = trainer.train(*samples, show_progress=show_progress)
+            history = trainer.train(*samples, show_progress=show_progress, on_metrics=on_metrics)
         finally:
             adapter.teacher.to(home)
 

@@ -1,4 +1,8 @@
-"""Figures of a run, row by row: JSON lines always, TensorBoard if it is installed."""
+"""Figures of a run, row by row: JSON lines always, TensorBoard if it is installed, and the caller's function.
+
+Two files, because two runs that do the same differ in one of them: ``metrics.jsonl`` has what follows from data, seed
+and configuration, ``pace.jsonl`` what the clock and the machine say.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,23 @@ import errno
 import importlib.util
 import json
 import os
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from ctsdk.errors import TrainingError
 from ctsdk.weights import atomic_write
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from io import FileIO
     from pathlib import Path
 
-__all__ = ["METRICS_FILE", "MetricsLog"]
+__all__ = ["METRICS_FILE", "PACE_FILE", "MetricsLog", "OnMetrics"]
 
-METRICS_FILE = "metrics.jsonl"
+METRICS_FILE, PACE_FILE = "metrics.jsonl", "pace.jsonl"
+
+# Called with the step and the figures of each new row, those that are numbers.
+OnMetrics: TypeAlias = Callable[[int, dict[str, float]], object]
 
 
 class MetricsLog:
@@ -25,72 +34,67 @@ class MetricsLog:
 
     Args:
         folder: of the run; None for memory alone.
-        first_step: the step that a run goes on from. Rows of steps that it repeats are dropped from the file.
+        first_step: the step that a run goes on from. Rows of steps that it repeats are dropped from the files.
+        on_metrics: called with each new row, once it is in its file. When it raises, the error is kept, and it is not
+            called again.
 
     Attributes:
-        rows: every row so far; a row of a training step has the keys ``step`` and ``loss``.
+        error: what `on_metrics` raised.
 
     Raises:
-        CheckpointError: the file cannot be written.
+        CheckpointError: a file cannot be written.
     """
 
-    def __init__(self, folder: Path | None, *, first_step: int = 0) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self._path = folder / METRICS_FILE if folder else None
-        self._file: FileIO | None = None
+    def __init__(self, folder: Path | None, *, first_step: int = 0, on_metrics: OnMetrics | None = None) -> None:
+        self.error: Exception | None = None
+        self._on_metrics = on_metrics
+        self._folder = folder
         self._tensorboard: Any = None
-        if self._path is not None and first_step and self._path.exists():
-            self.rows = _whole_rows(self._path.read_text(encoding="utf-8"))
+        self._steps = _Lines(folder / METRICS_FILE if folder else None, is_old=first_step > 0)
+        self._pace = _Lines(folder / PACE_FILE if folder else None, is_old=first_step > 0)
         self.rewind(first_step)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Every row so far but those of the pace; a row of a training step has the keys ``step`` and ``loss``."""
+        return self._steps.rows
 
     def rewind(self, step: int) -> None:
         """Forget the rows of `step` and of later steps, because they are to come again."""
-        self.rows = [row for row in self.rows if row["step"] < step or _is_between(row, step)]
-        if self._path is None:
-            return
         self.close()
-        # Whole or not at all: a run that is killed here keeps the rows it had.
-        with atomic_write(self._path) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
-        # Without a buffer, nothing is left over that would fail once more when the file is closed.
-        self._file = self._path.open("ab", buffering=0)
-        if importlib.util.find_spec("tensorboard") is not None:
+        self._steps.rewind(step)
+        self._pace.rewind(step)
+        if self._folder is not None and importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._tensorboard = SummaryWriter(str(self._path.with_name("tensorboard")), purge_step=step or None)
+            self._tensorboard = SummaryWriter(str(self._folder / "tensorboard"), purge_step=step or None)
 
     def add(self, step: int, **values: float | str) -> None:
-        """Add a row; numbers also go to TensorBoard under their names.
+        """Add a row; numbers also go to TensorBoard and to the caller's function, under their names.
 
         Raises:
             TrainingError: the row cannot be written, as when the disk is full.
         """
-        row: dict[str, Any] = {"step": step, **values}
-        self.rows.append(row)
-        if self._file is not None:
-            line = json.dumps(row).encode() + b"\n"
-            try:
-                if self._file.write(line) != len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            except OSError as error:
-                raise TrainingError(
-                    f"step {step}: cannot write {self._path}: {error}. Make room, and go on from the last saved state "
-                    "with resume."
-                ) from error
-        if self._tensorboard is not None:
-            for name, value in values.items():
-                if not isinstance(value, str):
-                    self._tensorboard.add_scalar(name, value, step)
+        self._steps.add(step, values)
+        self._pass_on(step, values)
+
+    def add_pace(self, step: int, **values: float) -> None:
+        """Add a row of what the clock and the machine say, in a file of its own.
+
+        Raises:
+            TrainingError: the row cannot be written, as when the disk is full.
+        """
+        self._pace.add(step, values)
+        self._pass_on(step, values)
 
     def sync(self) -> None:
         """Have the rows on the disk itself, so that no state there is ahead of them."""
-        if self._file is not None:
-            os.fsync(self._file.fileno())
+        self._steps.sync()
 
     def close(self) -> None:
         """Close the files."""
-        if self._file is not None:
-            self._file.close()
+        self._steps.close()
+        self._pace.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
 
@@ -99,6 +103,61 @@ class MetricsLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _pass_on(self, step: int, values: Mapping[str, float | str]) -> None:
+        numbers = {name: value for name, value in values.items() if not isinstance(value, str)}
+        if self._tensorboard is not None:
+            for name, value in numbers.items():
+                self._tensorboard.add_scalar(name, value, step)
+        if self._on_metrics is not None and self.error is None:
+            try:
+                self._on_metrics(step, numbers)
+            except Exception as error:  # noqa: BLE001 - ends the run where its state can be saved in all processes
+                self.error = error
+
+
+class _Lines:
+    """A file of rows, each a line of JSON, and the same in memory; without a path, in memory alone."""
+
+    def __init__(self, path: Path | None, *, is_old: bool) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._path = path
+        self._file: FileIO | None = None
+        if path is not None and is_old and path.exists():
+            self.rows = _whole_rows(path.read_text(encoding="utf-8"))
+
+    def rewind(self, step: int) -> None:
+        self.rows = [row for row in self.rows if row["step"] < step or _is_between(row, step)]
+        if self._path is None:
+            return
+        # Whole or not at all: a run that is killed here keeps the rows it had.
+        with atomic_write(self._path) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+        # Without a buffer, nothing is left over that would fail once more when the file is closed.
+        self._file = self._path.open("ab", buffering=0)
+
+    def add(self, step: int, values: Mapping[str, float | str]) -> None:
+        row: dict[str, Any] = {"step": step, **values}
+        self.rows.append(row)
+        if self._file is None:
+            return
+        line = json.dumps(row).encode() + b"\n"
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise TrainingError(
+                f"step {step}: cannot write {self._path}: {error}. Make room, and go on from the last saved state "
+                "with resume."
+            ) from error
+
+    def sync(self) -> None:
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 def _whole_rows(text: str) -> list[dict[str, Any]]:

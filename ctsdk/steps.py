@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ctsdk.contract import named_losses
-from ctsdk.losses import imitation_loss
+from ctsdk.losses import imitation_by_stage
 from ctsdk.replacement import Mix, StageRecorder, mixed
 
 if TYPE_CHECKING:
@@ -55,23 +55,7 @@ def step_losses(
 
     Source: arXiv 2409.17564: L = track + 1.0 prediction + 0.2 feature.
     """
-    with mixed(adapter, student, plans, mix) as recorder:
-        prediction = adapter.predict(student, batch)
-    weights, terms = config.losses, dict[str, Tensor]()
-    if weights.task:
-        task = named_losses("task_loss", adapter.task_loss(prediction, batch), adapter)
-        terms |= {f"task/{name}": weights.task * loss for name, loss in task.items()}
-    if config.is_guiding or config.is_imitating:
-        # Not inference mode: autograd may not keep its tensors, and the losses need them for the way back.
-        with torch.no_grad(), StageRecorder.of_teacher(adapter, plans) as teacher_recorder:
-            target = adapter.predict(adapter.teacher, batch)
-    if config.is_guiding:
-        guidance = named_losses("guidance_loss", adapter.guidance_loss(prediction, target, batch), adapter)
-        terms |= {f"guidance/{name}": weights.guidance * loss for name, loss in guidance.items()}
-    if config.is_imitating:
-        imitation = imitation_loss(recorder.tokens(batch), teacher_recorder.tokens(batch))
-        terms["imitation"] = weights.imitation * imitation
-    return terms
+    return StepLosses(adapter, student, plans, config).forward(mix, batch)[0]
 
 
 class StepLosses(nn.Module):
@@ -87,9 +71,30 @@ class StepLosses(nn.Module):
         super().__init__()
         self.adapter, self.student, self.plans, self.config = adapter, student, plans, config
 
-    def forward(self, mix: Mix, batch: Batch) -> dict[str, Tensor]:
-        """Return the terms of the loss."""
-        return step_losses(self.adapter, self.student, self.plans, mix, batch, self.config)
+    def forward(self, mix: Mix, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the terms of the loss, and the shares of the stages in `imitation`, without gradient.
+
+        The latter, by trunk and stage such as ``backbone.0``, are weighted; their mean is the term.
+        """
+        weights, terms, by_stage = self.config.losses, dict[str, Tensor](), dict[str, Tensor]()
+        adapter = self.adapter
+        with mixed(adapter, self.student, self.plans, mix) as recorder:
+            prediction = adapter.predict(self.student, batch)
+        if weights.task:
+            task = named_losses("task_loss", adapter.task_loss(prediction, batch), adapter)
+            terms |= {f"task/{name}": weights.task * loss for name, loss in task.items()}
+        if self.config.is_guiding or self.config.is_imitating:
+            # Not inference mode: autograd may not keep its tensors, and the losses need them for the way back.
+            with torch.no_grad(), StageRecorder.of_teacher(adapter, self.plans) as teacher_recorder:
+                target = adapter.predict(adapter.teacher, batch)
+        if self.config.is_guiding:
+            guidance = named_losses("guidance_loss", adapter.guidance_loss(prediction, target, batch), adapter)
+            terms |= {f"guidance/{name}": weights.guidance * loss for name, loss in guidance.items()}
+        if self.config.is_imitating:
+            errors = imitation_by_stage(recorder.tokens(batch), teacher_recorder.tokens(batch))
+            terms["imitation"] = weights.imitation * torch.stack(list(errors.values())).mean()
+            by_stage = {stage: weights.imitation * error.detach() for stage, error in errors.items()}
+        return terms, by_stage
 
 
 @contextmanager

@@ -30,23 +30,22 @@ from ctsdk.errors import ConfigError, TrainingError, TrainingInterruptedError
 from ctsdk.interruption import Interruption
 from ctsdk.metrics import MetricsLog
 from ctsdk.optimisation import make_optimizer, rate_factor
+from ctsdk.pace import Pace
 from ctsdk.ranks import Ranks
 from ctsdk.replacement import Mix, draw_mix, make_schedule
 from ctsdk.steps import StepLosses, frozen, own_randomness, seed_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from ctsdk.adapter import Batch, TrackerAdapter
     from ctsdk.checkpoints import States
     from ctsdk.config import CompressionConfig
+    from ctsdk.metrics import OnMetrics
     from ctsdk.stages import StagePlan
 
 __all__ = ["Trainer", "pick_device"]
-
-# Steps after which the duration of the whole run is estimated; the first one is slower and does not count.
-_ESTIMATE_AT = 20
 
 _logger = logging.getLogger(__name__)
 
@@ -88,6 +87,7 @@ class Trainer:
         batches_read: batches consumed so far, by all processes together.
         rate_scale: times the learning rate; below 1 after a roll-back.
         num_roll_backs: how often the run went back.
+        stage_runs: by trunk, by stage: in how many steps so far the stage was the student's.
     """
 
     adapter: TrackerAdapter
@@ -100,11 +100,13 @@ class Trainer:
     batches_read: int = 0
     rate_scale: float = 1.0
     num_roll_backs: int = 0
+    stage_runs: dict[str, list[int]] = field(init=False)
     optimizer: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
         self.device = pick_device(self.config.training.device)
         self.schedule = make_schedule(self.config.replacement)
+        self.stage_runs = {trunk: [0] * plan.num_stages for trunk, plan in self.plans.items()}
         self.student.to(self.device)
         self.optimizer = make_optimizer(self.student, self.config.training, self.device)
         self.scaler = make_scaler(self.config.training.precision, self.device)
@@ -117,6 +119,7 @@ class Trainer:
         validation: list[Batch] | None = None,
         *,
         show_progress: bool | None = None,
+        on_metrics: OnMetrics | None = None,
     ) -> list[dict[str, Any]]:
         """Run all steps that are left.
 
@@ -128,14 +131,15 @@ class Trainer:
             validation: this process's share of the batches on which the student is measured every ``validate_every``
                 steps.
             show_progress: a progress bar on stderr; None for one if stderr is a terminal.
+            on_metrics: called in the first process with each new row.
 
         Returns:
             the rows of the metrics.
 
         Raises:
             AdapterContractError: the first batch shows that the adapter does not keep the contract.
-            TrainingError: a loss or gradient is not finite, or a state or the metrics cannot be written. The student is
-                as after the last good step, and if the run keeps states, its state is there.
+            TrainingError: a loss or gradient is not finite, a state or the metrics cannot be written, or `on_metrics`
+                raised. The student is as after the last good step, and if the run keeps states, its state is there.
             TrainingInterruptedError: a signal came.
             DataError: the batches cannot be read, or a process that makes them ended.
         """
@@ -149,7 +153,7 @@ class Trainer:
             Interruption(is_wanted=self.states is not None) as interruption,
             explained_worker_deaths(),
             bar,
-            MetricsLog(folder, first_step=self.step) as metrics,
+            MetricsLog(folder, first_step=self.step, on_metrics=on_metrics if self.ranks.is_first else None) as metrics,
         ):
             self._run(open_batches, validation or [], interruption, bar, metrics)
         self.student.eval()
@@ -193,6 +197,7 @@ class Trainer:
             "batches_read": self.batches_read,
             "rate_scale": self.rate_scale,
             "num_roll_backs": self.num_roll_backs,
+            "stage_runs": self.stage_runs,
             "student": self.student.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -214,7 +219,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler = make_scaler(self.config.training.precision, self.device)
         self.scaler.load_state_dict(state["scaler"])
-        for name in ("step", "batches_read", "rate_scale", "num_roll_backs"):
+        for name in ("step", "batches_read", "rate_scale", "num_roll_backs", "stage_runs"):
             setattr(self, name, state[name])
 
     def _run(
@@ -228,7 +233,7 @@ class Trainer:
         """Take step after step."""
         settings = self.config.training
         batches = open_batches(self.batches_read)
-        pace, saved_at = _Pace(self.step), time.monotonic()
+        pace, saved_at = Pace(settings.num_steps, self.device, self.ranks), time.monotonic()
         is_validating = self.ranks.largest([len(validation)])[0] > 0
         while self.step < settings.num_steps:
             parts = self._gather(batches)
@@ -238,20 +243,16 @@ class Trainer:
                 self._roll_back(str(error), metrics)
                 batches = open_batches(self.batches_read)
                 continue
-            metrics.add(self.step, **row)
             self.step += 1
+            metrics.add(self.step - 1, **row)
             bar.n = self.step
             bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
             bar.update(0)
-            pace.after(self.step, settings.num_steps, self.device, metrics)
+            if measured := pace.after(self.step, row["num_samples"]):
+                metrics.add_pace(self.step, **measured)
             if is_validating and settings.validate_every and self.step % settings.validate_every == 0:
                 metrics.add(self.step, **self.validate(validation))
-            # Processes must agree: a signal may reach one of them alone, and no two clocks are the same.
-            is_time = self._is_time_to_save(time.monotonic() - saved_at)
-            signal, is_time_for_any = self.ranks.largest([interruption.signal, is_time])
-            if signal:
-                self._stop(int(signal), metrics)
-            if is_time_for_any:
+            if self._is_to_save(interruption, metrics, time.monotonic() - saved_at):
                 self._save(metrics)
                 saved_at = time.monotonic()
         self._save(metrics)
@@ -263,10 +264,22 @@ class Trainer:
             look_before_training(self.adapter, self.student, self.plans, parts[0].to(self.device))
         return parts
 
-    def _is_time_to_save(self, seconds: float) -> bool:
+    def _is_to_save(self, interruption: Interruption, metrics: MetricsLog, seconds: float) -> bool:
+        """Say whether a state is due, `seconds` after the last one; end the run if it is to end here.
+
+        Processes must agree: a signal or an error may reach one of them alone, and no two clocks are the same.
+        """
         settings = self.config.training
         by_step = settings.save_every is not None and self.step % settings.save_every == 0
-        return by_step or (settings.save_every_minutes is not None and seconds >= 60 * settings.save_every_minutes)
+        is_time = by_step or (settings.save_every_minutes is not None and seconds >= 60 * settings.save_every_minutes)
+        signal, has_failed, is_time_for_any = self.ranks.largest(
+            [interruption.signal, metrics.error is not None, is_time]
+        )
+        if has_failed:
+            self._end_with_caller(metrics)
+        if signal:
+            self._stop(int(signal), metrics)
+        return bool(is_time_for_any)
 
     def _save(self, metrics: MetricsLog) -> Path | None:
         if self.states is None:
@@ -284,6 +297,19 @@ class Trainer:
             student=self.student,
             state_path=path,
         )
+
+    def _end_with_caller(self, metrics: MetricsLog) -> None:
+        """End the run because the caller's function raised."""
+        path = self._save(metrics)
+        error = metrics.error
+        # Only the first process has called it.
+        said = self.ranks.from_first(lambda: f"{type(error).__name__}: {error}")
+        raise TrainingError(
+            f"on_metrics raised {said}. The run ended after {self.step} steps; its state is kept {self._kept(path)}. "
+            "Mend the function; with a run_dir, resume goes on from there.",
+            student=self.student,
+            state_path=path,
+        ) from error
 
     def _roll_back(self, seen: str, metrics: MetricsLog) -> None:
         """Go back to the last saved state with a smaller rate, or end the run if that was not asked for."""
@@ -308,13 +334,17 @@ class Trainer:
 
     def _give_up(self, seen: str, metrics: MetricsLog) -> None:
         state_path = self._save(metrics)
-        kept = f"in {state_path}" if state_path else "in the error's attribute `student`"
         raise TrainingError(
-            f"{seen} The state after the last good step is kept {kept}. Check the batches for NaN, or begin anew with "
-            "a lower training.learning_rate, training.precision=float32 or training.on_non_finite=roll_back.",
+            f"{seen} The state after the last good step is kept {self._kept(state_path)}. Check the batches for NaN, "
+            "or begin anew with a lower training.learning_rate, training.precision=float32 or "
+            "training.on_non_finite=roll_back.",
             student=self.student,
             state_path=state_path,
         )
+
+    @staticmethod
+    def _kept(path: Path | None) -> str:
+        return f"in {path}" if path else "in the error's attribute `student`"
 
     def _train_step(self, parts: list[Batch]) -> dict[str, float]:
         """Do one optimiser step on parts of one batch and return its figures."""
@@ -331,58 +361,85 @@ class Trainer:
         buffers = {name: buffer.clone() for name, buffer in self.student.named_buffers()}
         # A student block that no mix used keeps no gradient at all, so AdamW leaves it alone in this step.
         self.optimizer.zero_grad(set_to_none=True)
-        totals = self._backward(mix, parts)
+        totals, by_stage, size = self._backward(mix, parts)
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.get_total_norm(gradients)
-        figures = {**totals, "gradient norm": norm.item()}
-        are_finite = all(map(math.isfinite, totals.values())) and (norm.isfinite() or self._is_overflow())
+        norms = self._gradient_norms(parameters)
+        norm, *values = torch.stack(list(norms.values())).tolist()
+        are_finite = all(map(math.isfinite, totals.values())) and (math.isfinite(norm) or self._is_overflow())
         if not are_finite:
             _restore(self.student, buffers)
             source = self._source(mix, parts, totals)
             _restore(self.student, buffers)
             self.optimizer.zero_grad(set_to_none=True)
-            seen = ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items())
+            seen = ", ".join(f"{name} {figure:.4g}" for name, figure in {**totals, "gradient norm": norm}.items())
             raise _NotFiniteError(f"step {self.step}: a loss or gradient is not finite ({seen}): {source}.")
-        nn.utils.clip_grads_with_norm_(parameters, settings.clip_norm or math.inf, norm)
+        nn.utils.clip_grads_with_norm_(parameters, settings.clip_norm or math.inf, norms["gradient_norm"])
         self.scaler.step(self.optimizer)
         self.batches_read += len(parts) * self.ranks.num_ranks
         num_student = sum(sum(flags) for flags in mix.values())
-        figures = {"probability": p, "student_stages": num_student, "learning_rate": rate, **self._scaled(norm)}
+        figures = {"probability": p, "student_stages": num_student, "learning_rate": rate, "num_samples": size}
+        figures |= self._scaled(dict(zip(norms, [norm, *values], strict=True)))
         self.scaler.update()
-        return {"loss": sum(totals.values()), **totals, **figures}
+        return {"loss": sum(totals.values()), **totals, **figures, **by_stage, **self._counted(mix)}
 
-    def _scaled(self, norm: Tensor) -> dict[str, float]:
-        """Return the norm of the gradient, and in float16 the scale of the loss, and whether the step was left out."""
+    def _gradient_norms(self, parameters: list[nn.Parameter]) -> dict[str, Tensor]:
+        """Return the norm of the whole gradient, and of that of each student block that has one, as scalars."""
+
+        def norm_of(some: Iterable[nn.Parameter]) -> Tensor | None:
+            gradients = [parameter.grad for parameter in some if parameter.grad is not None]
+            return nn.utils.get_total_norm(gradients) if gradients else None
+
+        norms = {"gradient_norm": norm_of(parameters)}
+        for name, trunk in self.adapter.trunks().items():
+            for stage, block in enumerate(trunk.blocks(self.student)):
+                norms[f"stage_gradient_norm/{name}.{stage}"] = norm_of(block.parameters())
+        return {name: norm for name, norm in norms.items() if norm is not None}
+
+    def _counted(self, mix: Mix) -> dict[str, float]:
+        """Count the stages that are the student's, and return how often each one was so far."""
+        for trunk, flags in mix.items():
+            self.stage_runs[trunk] = [runs + flag for runs, flag in zip(self.stage_runs[trunk], flags, strict=True)]
+        return {
+            f"stage_runs/{trunk}.{i}": runs for trunk, all_ in self.stage_runs.items() for i, runs in enumerate(all_)
+        }
+
+    def _scaled(self, norms: Mapping[str, float]) -> dict[str, float]:
+        """Return the norms, and in float16 the scale of the loss, and whether the step was left out."""
         if not self.scaler.is_enabled():
-            return {"gradient_norm": norm.item()}
-        scale = {"loss_scale": self.scaler.get_scale(), "left_out": float(not norm.isfinite())}
-        return {"gradient_norm": norm.item(), **scale} if norm.isfinite() else scale
+            return dict(norms)
+        is_finite = math.isfinite(norms["gradient_norm"])
+        scale = {"loss_scale": self.scaler.get_scale(), "left_out": float(not is_finite)}
+        return {**norms, **scale} if is_finite else scale
 
     def _is_overflow(self) -> bool:
         """Whether the scale of the loss may be what made a gradient infinite; then the step is left out."""
         return self.scaler.is_enabled() and self.scaler.get_scale() > 1.0
 
-    def _backward(self, mix: Mix, parts: list[Batch]) -> dict[str, float]:
-        """Add up the gradients of the parts of a batch, over all processes, and return the terms of its loss."""
+    def _backward(self, mix: Mix, parts: list[Batch]) -> tuple[dict[str, float], dict[str, float], float]:
+        """Add up the gradients of the parts of a batch, over all processes.
+
+        Returns:
+            the terms of the loss, the imitation of each stage, and how many samples they are of.
+        """
         seed_step(self.config.seed, self.step, self.ranks.rank)
         num_ranks, rows = self.ranks.num_ranks, []
         size = self.ranks.add_up([sum(part.size for part in parts)])[0]
         for part in parts:
             with self._alone(is_last=part is parts[-1]), batch_norm_over_ranks(self.student, self.ranks):
                 with autocast(self.config.training.precision, self.device):
-                    terms = self._losses(mix, part.to(self.device))
+                    terms, by_stage = self._losses(mix, part.to(self.device))
                 values = torch.stack([term.float() for term in terms.values()])
                 # Gradients are averaged over the processes, so each one's are as many times too small.
                 self.scaler.scale(values.sum() * (part.size * num_ranks / size)).backward()  # type: ignore[no-untyped-call]
-            rows.append(values.detach())
-        totals = dict.fromkeys(terms, 0.0)
-        # The one place of a step that waits for the device.
+            rows.append(torch.stack([*values.detach(), *(value.float() for value in by_stage.values())]))
+        names = [*terms, *(f"stage_imitation/{stage}" for stage in by_stage)]
+        totals = [0.0] * len(names)
+        # What every part gave is read at once, because reading waits for the device.
         for part, row in zip(parts, torch.stack(rows).tolist(), strict=True):
-            for name, value in zip(totals, row, strict=True):
-                totals[name] += value * part.size / size
-        return dict(zip(totals, self.ranks.add_up(list(totals.values())), strict=True))
+            totals = [total + value * part.size / size for total, value in zip(totals, row, strict=True)]
+        figures = dict(zip(names, self.ranks.add_up(totals), strict=True))
+        return {name: figures.pop(name) for name in terms}, figures, float(size)
 
     def _alone(self, *, is_last: bool) -> contextlib.AbstractContextManager[Any]:
         """Keep the processes from exchanging gradients before the last part of a step."""
@@ -409,25 +466,3 @@ class Trainer:
 def _restore(module: nn.Module, buffers: Mapping[str, Tensor]) -> None:
     for name, buffer in module.named_buffers():
         buffer.copy_(buffers[name])
-
-
-class _Pace:
-    """Tells once how long the run will take, when it has taken a few steps."""
-
-    def __init__(self, first_step: int) -> None:
-        self._first, self._begin = first_step, time.monotonic()
-
-    def after(self, step: int, num_steps: int, device: torch.device, metrics: MetricsLog) -> None:
-        """Take note that a step is done."""
-        if step == self._first + 1:
-            self._begin = time.monotonic()
-        if step == self._first + _ESTIMATE_AT:
-            seconds_per_step = (time.monotonic() - self._begin) / (_ESTIMATE_AT - 1)
-            left = seconds_per_step * (num_steps - step)
-            _logger.info("%.2f s a step on %s: about %s left", seconds_per_step, device, _duration(left))
-            metrics.add(step, **{"estimate/seconds_per_step": seconds_per_step, "estimate/seconds_left": left})
-
-
-def _duration(seconds: float) -> str:
-    minutes, hours = seconds / 60, seconds / 3600
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if hours < 2 else f"{hours:.1f} h"

@@ -33,9 +33,9 @@ def test_a_line_that_was_cut_off_is_dropped_and_steps_to_come_again_too(tmp_path
 def test_a_disk_that_is_full_is_an_error(tmp_path: Path) -> None:
     with MetricsLog(tmp_path) as log:
         log.add(0, loss=1.0)
-        assert log._file is not None
-        log._file.close()
-        log._file = open("/dev/full", "ab", buffering=0)  # noqa: SIM115, PTH123 - takes no byte
+        assert log._steps._file is not None
+        log._steps._file.close()
+        log._steps._file = open("/dev/full", "ab", buffering=0)  # noqa: SIM115, PTH123 - takes no byte
         with pytest.raises(ctsdk.TrainingError, match=r"step 1: cannot write .*No space left"):
             log.add(1, loss=1.0)
     assert lines(tmp_path) == [{"step": 0, "loss": 1.0}]

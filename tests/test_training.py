@@ -10,7 +10,8 @@ from toy import ToyAdapter, toy_adapter, toy_batches, toy_config
 import ctsdk
 from ctsdk.checkpoints import States
 from ctsdk.data.feed import endless
-from ctsdk.metrics import METRICS_FILE
+from ctsdk.metrics import METRICS_FILE, PACE_FILE
+from ctsdk.replacement import draw_mix
 from ctsdk.steps import frozen
 from ctsdk.training import pick_device
 
@@ -195,14 +196,18 @@ def test_parameter_groups_scale_and_freeze() -> None:
         )
 
 
-def test_learning_rates_and_the_estimate_are_on_record(tmp_path: Path) -> None:
+def test_learning_rates_and_the_pace_are_on_record(tmp_path: Path) -> None:
     config = toy_config(training={"steps": 30, "warm_up_steps": 2, "validate_every": 15})
     result = ctsdk.compress(
         toy_adapter(), config, batches=toy_batches(), validation=toy_batches(1, seed=9), run_dir=tmp_path
     )
     steps = [row for row in result.history if "loss" in row]
     assert [steps[i]["learning_rate"] for i in (0, 1, 23, 24)] == pytest.approx([5e-4, 1e-3, 1e-3, 1e-4])
-    assert sum("estimate/seconds_left" in row for row in result.history) == 1
+    (pace,) = [json.loads(line) for line in (tmp_path / PACE_FILE).read_text().splitlines()]
+    assert pace["step"] == 21
+    assert pace["pace/seconds_left"] == pytest.approx(9 * pace["pace/seconds_per_step"])
+    assert pace["pace/samples_per_second"] == pytest.approx(4 / pace["pace/seconds_per_step"])
+    assert 10 < pace["pace/peak_memory_mib"] < 2**20
     assert [row["step"] for row in result.history if "validation/iou" in row] == [15, 30]
 
 
@@ -248,3 +253,49 @@ def test_two_trunks_are_compressed_together() -> None:
     result = ctsdk.compress(adapter, config, batches=toy_batches())
     assert (len(result.student.encoder), len(result.student.decoder)) == (2, 1)
     assert {row["student_stages"] for row in result.history} > {3}
+
+
+def test_each_stage_tells_how_it_fares() -> None:
+    rows = ctsdk.compress(toy_adapter(), toy_config(), batches=toy_batches()).history
+    plans = {"layers": ctsdk.StagePlan.divide(6, 3)}
+    runs = [0, 0, 0]
+    for row in rows:
+        (flags,) = draw_mix(plans, row["probability"], seed=0, step=row["step"]).values()
+        runs = [count + flag for count, flag in zip(runs, flags, strict=True)]
+        assert [row[f"stage_runs/layers.{stage}"] for stage in range(3)] == runs
+        # A stage that the teacher's blocks computed has no gradient in this step.
+        assert [f"stage_gradient_norm/layers.{stage}" in row for stage in range(3)] == list(flags)
+        stages = [row[f"stage_imitation/layers.{stage}"] for stage in range(3)]
+        assert sum(stages) / 3 == pytest.approx(row["imitation"], rel=1e-5)
+        norms = [value for name, value in row.items() if name.startswith("stage_gradient_norm")]
+        assert 0 < sum(norm**2 for norm in norms) < row["gradient_norm"] ** 2
+    assert any(0 < row["student_stages"] < 3 for row in rows)
+
+
+def test_the_callers_function_gets_every_row(tmp_path: Path) -> None:
+    seen = []
+    result = ctsdk.compress(
+        toy_adapter(),
+        toy_config(training={"steps": 22, "validate_every": 11}),
+        batches=toy_batches(),
+        validation=toy_batches(1, seed=9),
+        on_metrics=lambda step, figures: seen.append({"step": step, **figures}),
+    )
+    assert [row for row in seen if "pace/seconds_left" not in row] == result.history
+    assert [row["step"] for row in seen if "pace/seconds_left" in row] == [21]
+
+
+def test_an_error_of_the_callers_function_ends_the_run_and_nothing_is_lost(tmp_path: Path) -> None:
+    def fail(step: int, figures: dict[str, float]) -> None:
+        if step == 5:
+            raise ValueError("no connection")
+
+    run = {"batches": toy_batches(), "run_dir": tmp_path}
+    with pytest.raises(ctsdk.TrainingError, match=r"on_metrics raised ValueError: no connection.* 6 steps") as caught:
+        ctsdk.compress(toy_adapter(), toy_config(), **run, on_metrics=fail)
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert caught.value.state_path == States(tmp_path).latest()
+    resumed = ctsdk.compress(toy_adapter(), toy_config(), **run, resume=True)
+    whole = ctsdk.compress(toy_adapter(), toy_config(), batches=toy_batches())
+    assert resumed.history == whole.history
+    assert_same(state_of(resumed.student), state_of(whole.student))
