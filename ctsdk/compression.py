@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -12,6 +13,7 @@ from ctsdk.config import CompressionConfig
 from ctsdk.data.feed import endless
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.ranks import Ranks, open_ranks
+from ctsdk.record import Sitting, hardware, versions
 from ctsdk.result import CompressionResult
 from ctsdk.stages import plan_stages
 from ctsdk.student import build_student, trunk_depths
@@ -50,7 +52,8 @@ def compress(  # noqa: PLR0913 - the one call that has all of it
         config: what to do; None for the paper's defaults.
         batches: the caller's own samples: anything that can be iterated again and again. None for ``config.data``.
         validation: the caller's own validation batches. None for ``config.data`` if that gives the samples too.
-        run_dir: folder for ``metrics.jsonl``, TensorBoard and the training states. None to keep nothing on disk.
+        run_dir: folder for ``run.json``, ``metrics.jsonl``, ``pace.jsonl``, TensorBoard and the training states. None
+            to keep nothing on disk.
         resume: go on from the latest training state in `run_dir`.
         show_progress: a progress bar; None for one if stderr is a terminal.
         on_metrics: called in the first process with each new row of the metrics: the step, and the figures by name. If
@@ -59,6 +62,7 @@ def compress(  # noqa: PLR0913 - the one call that has all of it
     Raises:
         ConfigError: the configuration does not fit the tracker, or `run_dir` holds a run that was not to be resumed.
         AdapterContractError: the adapter does not do what the contract asks.
+        CheckpointError: a file of `run_dir` other than a state cannot be written, or its ``run.json`` is damaged.
         DataError: the samples cannot be read.
         TrainingError: a loss or gradient is not finite, a state cannot be read or written, or `on_metrics` raised; the
             last good state is kept.
@@ -79,15 +83,41 @@ def compress(  # noqa: PLR0913 - the one call that has all of it
         if latest is not None:
             trainer.load_state(latest)
         samples = _own_samples(batches, validation, ranks) if batches is not None else _samples(trainer, validation)
+        open_batches, held_out = samples
         home = next(adapter.teacher.parameters()).device
-        adapter.teacher.to(trainer.device)
-        try:
-            history = trainer.train(*samples, show_progress=show_progress, on_metrics=on_metrics)
-        finally:
-            adapter.teacher.to(home)
+        with _sitting(trainer, batches) as sitting:
+            adapter.teacher.to(trainer.device)
+            try:
+                history = trainer.train(
+                    lambda num_read: sitting.watch(open_batches(num_read)),
+                    held_out,
+                    show_progress=show_progress,
+                    on_metrics=on_metrics,
+                )
+            finally:
+                adapter.teacher.to(home)
+                sitting.facts["last_step"] = trainer.step
 
     # 4. Done: the student is an ordinary, shorter instance of the tracker.
     return CompressionResult(student.eval(), plans, config, adapter.name, adapter.variant, history)
+
+
+def _sitting(trainer: Trainer, batches: Iterable[Batch] | None) -> Sitting:
+    """Return the record of this sitting; only the first process writes one."""
+    config, states, ranks = trainer.config, trainer.states, trainer.ranks
+    source = type(batches)
+    facts = {
+        "first_step": trainer.step,
+        "command_line": list(sys.argv),
+        "num_processes": ranks.num_ranks,
+        "seed": config.seed,
+        "adapter": {"name": trainer.adapter.name, "variant": trainer.adapter.variant},
+        "data": "config.data" if batches is None else f"{source.__module__}.{source.__qualname__}",
+        "versions": versions(trainer.adapter),
+        "hardware": hardware(trainer.device),
+        "config": config.to_mapping(),
+    }
+    return Sitting(states.run_dir if states and ranks.is_first else None, facts)
 
 
 def _own_samples(batches: Iterable[Batch], validation: Iterable[Batch] | None, ranks: Ranks) -> _Samples:

@@ -58,8 +58,9 @@ class Pace:
             "pace/samples_per_second": self._num_samples / seconds,
             "pace/seconds_per_step": seconds / self._num_done,
             "pace/seconds_left": left,
-            "pace/peak_memory_mib": self._ranks.largest([peak_memory_mib(self._device)])[0],
         }
+        if peak := self._ranks.largest([peak_memory_mib(self._device)])[0]:
+            figures["pace/peak_memory_mib"] = peak
         if not self._is_told:
             seconds_per_step = figures["pace/seconds_per_step"]
             _logger.info("%.2f s a step on %s: about %s left", seconds_per_step, self._device, _duration(left))
@@ -70,12 +71,12 @@ class Pace:
 def peak_memory_mib(device: torch.device) -> float:
     """Return the most memory that this process has held so far, in MiB: of tensors on a GPU, of everything on a CPU.
 
-    NaN where the system does not tell.
+    0 where the system does not tell.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     if importlib.util.find_spec("resource") is None:
-        return float("nan")
+        return 0.0
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -39,8 +39,9 @@ def compress(
 
     What is written: `student.safetensors` and `result.json`, which `--result` of other commands and
     `ctsdk.load_result` read; `student_official.pth.tar`, which the tracker's own code loads; `metrics.jsonl`, a row per
-    step; the last few training states in `states`, for `--resume`. Ctrl-C and SIGTERM end a run after its step, with
-    its state saved; the exit codes are then 130 and 143.
+    step; `pace.jsonl`, how fast they were; `run.json`, what the run was made with; the last few training states in
+    `states`, for `--resume`. Ctrl-C and SIGTERM end a run after its step, with its state saved; the exit codes are then
+    130 and 143.
 
     Args:
         config: a YAML or TOML file; what it leaves out has its default.
