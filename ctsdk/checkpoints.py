@@ -24,7 +24,12 @@ STATES_FOLDER = "states"
 
 _NAME = re.compile(r"step-(\d+)\.pt")
 # Without these a run cannot go on as it was.
-_KEYS = frozenset({"step", "batches_read", "student", "optimizer", "config"})
+_KEYS = frozenset(
+    {
+        *("step", "batches_read", "stage_runs", "rate_scale", "num_roll_backs"),
+        *("student", "optimizer", "scaler", "config"),
+    }
+)
 # What a run may change when it goes on, because none of it changes a figure.
 _FREE = frozenset(
     {

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def state(step: int, size: int = 1, **changes: object) -> dict[str, Any]:
     config = toy_config(**changes).model_dump_json()
-    return {"step": step, "batches_read": step, "student": {"x": torch.zeros(size)}, "optimizer": {}, "config": config}
+    counts = {"step": step, "batches_read": step, "stage_runs": {}, "rate_scale": 1.0, "num_roll_backs": 0}
+    return {**counts, "student": {"x": torch.zeros(size)}, "optimizer": {}, "scaler": {}, "config": config}
 
 
 def test_the_last_few_are_kept_in_the_order_of_their_steps(tmp_path: Path) -> None:
