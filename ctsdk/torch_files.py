@@ -357,7 +357,7 @@ def _check_layout(num_elements: int, offset: int, size: tuple[Any, ...], stride:
 
 def _read_bytes(file: IO[bytes], num_bytes: int) -> Tensor:
     """Return the next bytes of a file, (N,) uint8."""
-    numbers = torch.empty(num_bytes, dtype=torch.uint8)
+    numbers = torch.empty(num_bytes, dtype=torch.uint8, device="cpu")
     target = numbers.numpy()
     position = 0
     while position < num_bytes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from golden.seqtrack.networks import b256, layout, official_weights
+from official_files import light_tensors
 
 import ctsdk
 import ctsdk_seqtrack
@@ -86,8 +87,8 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def write_layout(path: Path, tensors: Mapping[str, tuple[int, ...]]) -> Path:
-    """A checkpoint of the official layout that weighs nothing: one number in all places of a tensor."""
-    torch.save({"net": {name: torch.full((), 0.5).expand(shape) for name, shape in tensors.items()}}, path)
+    """A checkpoint of the official layout that weighs little: its tensors share their numbers."""
+    torch.save({"net": light_tensors(tensors)}, path)
     return path
 
 
