@@ -23,6 +23,9 @@ __all__ = ["boxes_fault", "look_before_training", "losses_fault", "named_losses"
 
 # Shares of a crop of an untrained tracker may stray a little; pixels and logits stray far.
 _BOX_RANGE = (-1.0, 2.0)
+# How far boxes may be apart on an accelerator and on the CPU: copies of the same numbers lie elsewhere in memory, and
+# there a kernel may add them up in another order.
+_ROUNDING = (1e-2, 1e-4)
 _FURTHER = (
     "`ctsdk check`, or ctsdk.testing.check_adapter(adapter), looks at all promises of an adapter and says how to mend "
     "each."
@@ -109,12 +112,12 @@ def look_before_training(
 
 def _mix_fault(seen: Tensor, expected: Tensor) -> str:
     """Return what is wrong with the boxes of the mix of teacher blocks alone; empty where nothing is."""
-    # Other kernels may be picked for other addresses on an accelerator, so this is no test of equality there.
-    tolerance = 0.0 if seen.device.type == "cpu" else 1e-2
-    if torch.allclose(seen.float(), expected.float(), rtol=0.0, atol=tolerance, equal_nan=True):
+    # In the middle of the batch, because a box that is picked among many may be another one after rounding; a mistake
+    # moves them all.
+    off = (seen.float() - expected.float()).abs().amax(dim=1).nanmedian()
+    if not off > _ROUNDING[seen.device.type == "cpu"]:
         return ""
     return (
-        f"with all the teacher's blocks in place the student's boxes are off by up to "
-        f"{(seen.float() - expected.float()).abs().max():.2e}; expected the teacher's own. Something outside the trunk "
-        "depends on the blocks: mend it in Trunk(after_swap=...)."
+        f"with all the teacher's blocks in place the student's boxes are off by {off:.2e}; expected the teacher's own. "
+        "Something outside the trunk depends on the blocks: mend it in Trunk(after_swap=...)."
     )

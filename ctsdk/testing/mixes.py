@@ -30,7 +30,7 @@ __all__ = [
 
 @promise
 def check_swapping_own_blocks_changes_nothing(adapter: TrackerAdapter) -> None:
-    """A tracker whose own blocks are put into its trunk again predicts what it did, bit for bit."""
+    """A tracker whose own blocks are put into its trunk again predicts what it did."""
     batch = adapter.example_batch(2)
     with frozen(adapter.teacher), torch.no_grad():
         expected = adapter.predict(adapter.teacher, batch)
@@ -49,7 +49,7 @@ def check_swapping_own_blocks_changes_nothing(adapter: TrackerAdapter) -> None:
 
 @promise
 def check_all_teacher_mix_is_the_teacher(adapter: TrackerAdapter) -> None:
-    """A student that runs with all the teacher's blocks predicts what the teacher predicts, bit for bit."""
+    """A student that runs with all the teacher's blocks predicts what the teacher predicts."""
     now = setting(adapter)
     with frozen(adapter.teacher), torch.no_grad():
         expected = adapter.predict(adapter.teacher, now.batch)
