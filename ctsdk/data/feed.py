@@ -59,7 +59,8 @@ def gather(batches: Iterator[Batch], num_samples: int, ranks: Ranks | None = Non
 def explained_worker_deaths() -> Iterator[None]:
     """Say what to do when a process of a torch DataLoader ended.
 
-    torch tells of it wherever the program happens to be, so the context belongs around the whole run.
+    For loaders of the caller's own, torch tells of it wherever the program happens to be, so the context belongs around
+    the whole run.
 
     Raises:
         DataError: a process that makes batches ended before its time.

@@ -11,6 +11,8 @@ from __future__ import annotations
 import itertools
 import math
 import signal
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -253,7 +255,26 @@ def batches(
         # Its own generator, because a DataLoader draws a seed, and would draw it from the global state.
         generator=torch.Generator().manual_seed(0),
     )
-    return map(dataset._received, iter(loader))
+    with _own_child_signals():
+        workers = iter(loader)
+    return map(dataset._received, workers)
+
+
+@contextmanager
+def _own_child_signals() -> Iterator[None]:
+    """Keep torch from raising an error wherever the program happens to be when a worker ends.
+
+    In the middle of a backward pass that would end the whole process. A loader also looks after its workers whenever it
+    waits for one.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
 
 
 def _numbers(start: int, stride: int, stop: int | None) -> Iterable[int]:
