@@ -30,7 +30,7 @@ __all__ = [
 
 @promise
 def check_swapping_own_blocks_changes_nothing(adapter: TrackerAdapter) -> None:
-    """A tracker whose own blocks are put into its trunk again predicts what it did."""
+    """A tracker whose own blocks are put into its trunk again predicts what it did, bit for bit."""
     batch = adapter.example_batch(2)
     with frozen(adapter.teacher), torch.no_grad():
         expected = adapter.predict(adapter.teacher, batch)
@@ -38,7 +38,7 @@ def check_swapping_own_blocks_changes_nothing(adapter: TrackerAdapter) -> None:
             with trunk.swapped(adapter.teacher, trunk.blocks(adapter.teacher)):
                 seen = adapter.predict(adapter.teacher, batch)
             again = adapter.predict(adapter.teacher, batch)
-            fault = differences(seen, expected) or differences(again, expected)
+            fault = differences(seen, expected, rounding=0.0) or differences(again, expected, rounding=0.0)
             require(
                 not fault,
                 f"with its own blocks put into trunk {name!r} again, {fault}; expected no change.",
@@ -70,7 +70,7 @@ def check_all_student_mix_is_the_student(adapter: TrackerAdapter) -> None:
     with frozen(adapter.teacher), torch.no_grad():
         with mixed(adapter, now.student, now.plans, all_student(now.plans)):
             seen = adapter.predict(now.student, now.batch)
-        fault = differences(seen, adapter.predict(now.student, now.batch))
+        fault = differences(seen, adapter.predict(now.student, now.batch), rounding=0.0)
     require(
         not fault,
         f"the student by itself and as a mix of its own stages disagree: {fault}; expected the same.",

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from ctsdk.replacement import Mix
     from ctsdk.stages import StagePlan
 
-__all__ = ["Setting", "differences", "every_mix", "few_stages", "promise", "require", "setting"]
+__all__ = ["ROUNDING", "Setting", "differences", "every_mix", "few_stages", "promise", "require", "setting"]
 
 # Enough stages for every kind of neighbour, few enough for every mix to be run.
 _MOST_STAGES = 3
 # As a share of the largest value. Copies of the same numbers lie elsewhere in memory, and there a kernel may add them
 # up in another order; a broken promise moves the result much further.
-_ROUNDING = 1e-5
+ROUNDING = 1e-5
 _START_FROM_ERROR = "start from that error; it is the cause of this one, with its own traceback."
 
 
@@ -113,8 +113,14 @@ def every_mix(plans: Mapping[str, StagePlan]) -> Iterator[Mix]:
             yield dict(zip(plans, flags, strict=True))
 
 
-def differences(seen: Prediction, expected: Prediction) -> str:
-    """Return which outputs of two predictions differ by more than rounding, and by how much; empty where none does."""
+def differences(seen: Prediction, expected: Prediction, rounding: float = ROUNDING) -> str:
+    """Return which outputs of two predictions differ, and by how much; empty where none does.
+
+    Args:
+        seen: of one tracker.
+        expected: of the other.
+        rounding: how far values may be apart, as a share of the largest; 0 where both use the very same weights.
+    """
     pairs = {"boxes": (seen.boxes, expected.boxes)}
     pairs |= {name: (seen.outputs[name], value) for name, value in expected.outputs.items() if name in seen.outputs}
     told = []
@@ -123,6 +129,6 @@ def differences(seen: Prediction, expected: Prediction) -> str:
             told.append(f"{name} has shape {tuple(one.shape)} instead of {tuple(other.shape)}")
         elif not torch.equal(one, other):
             apart, largest = (one.double() - other.double()).abs().max(), other.double().abs().max()
-            if not apart <= _ROUNDING * largest.clamp_min(1.0):  # NaN is no agreement
+            if not apart <= rounding * largest.clamp_min(1.0):  # NaN is no agreement
                 told.append(f"{name} differs by up to {apart:.2e}")
     return ", ".join(told)
