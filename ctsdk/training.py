@@ -1,43 +1,38 @@
-"""The training loop: one mix a step, three losses, AdamW.
+"""The training loop: step after step, watched, saved, and ended in order whatever happens.
 
-:func:`ctsdk.steps.step_losses` is the method; this is what any training needs. What is random in step k depends on the
-seed and on k alone, so a resumed run goes on as if it had never stopped, and every process of a run
-draws the same mix.
+:func:`ctsdk.steps.step_losses` is the method, :class:`ctsdk.stepper.Stepper` takes a step; this is what any training
+needs. What is random in step k depends on the seed and on k alone, so a resumed run goes on as if it had never stopped,
+and every process of a run draws the same mix.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import math
 import time
 from dataclasses import dataclass, field
 from signal import Signals
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
-from ctsdk.acceleration import autocast, compiled_blocks, make_scaler
+from ctsdk.acceleration import compiled_blocks
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
 from ctsdk.contract import look_before_training
 from ctsdk.data.feed import explained_worker_deaths, gather
-from ctsdk.distribution import averaging_gradients, batch_norm_over_ranks
-from ctsdk.divergence import find_source, gradients_not_finite
 from ctsdk.errors import ConfigError, TrainingError, TrainingInterruptedError
 from ctsdk.interruption import Interruption
 from ctsdk.metrics import MetricsLog
-from ctsdk.optimisation import make_optimizer, rate_factor
 from ctsdk.pace import Pace
 from ctsdk.ranks import Ranks
-from ctsdk.replacement import Mix, draw_mix, make_schedule
-from ctsdk.steps import StepLosses, frozen, own_randomness, seed_step
+from ctsdk.stepper import NotFiniteError, Stepper
+from ctsdk.steps import frozen, own_randomness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from torch import nn
 
     from ctsdk.adapter import Batch, TrackerAdapter
     from ctsdk.checkpoints import States
@@ -68,10 +63,6 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-class _NotFiniteError(Exception):
-    """A loss or gradient of a step is not finite; the student is as it was before the step."""
-
-
 @dataclass
 class Trainer:
     """One training run.
@@ -87,7 +78,7 @@ class Trainer:
         batches_read: batches consumed so far, by all processes together.
         rate_scale: times the learning rate; below 1 after a roll-back.
         num_roll_backs: how often the run went back.
-        stage_runs: by trunk, by stage: in how many steps so far the stage was the student's.
+        stepper: takes the steps.
     """
 
     adapter: TrackerAdapter
@@ -100,18 +91,12 @@ class Trainer:
     batches_read: int = 0
     rate_scale: float = 1.0
     num_roll_backs: int = 0
-    stage_runs: dict[str, list[int]] = field(init=False)
-    optimizer: torch.optim.Optimizer = field(init=False)
+    stepper: Stepper = field(init=False)
 
     def __post_init__(self) -> None:
         self.device = pick_device(self.config.training.device)
-        self.schedule = make_schedule(self.config.replacement)
-        self.stage_runs = {trunk: [0] * plan.num_stages for trunk, plan in self.plans.items()}
         self.student.to(self.device)
-        self.optimizer = make_optimizer(self.student, self.config.training, self.device)
-        self.scaler = make_scaler(self.config.training.precision, self.device)
-        losses = StepLosses(self.adapter, self.student, self.plans, self.config)
-        self._losses = averaging_gradients(losses, self.ranks)
+        self.stepper = Stepper(self.adapter, self.student, self.plans, self.config, self.device, self.ranks)
 
     def train(
         self,
@@ -197,10 +182,7 @@ class Trainer:
             "batches_read": self.batches_read,
             "rate_scale": self.rate_scale,
             "num_roll_backs": self.num_roll_backs,
-            "stage_runs": self.stage_runs,
-            "student": self.student.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            **self.stepper.state(),
             "config": self.config.model_dump_json(),
         }
 
@@ -215,11 +197,8 @@ class Trainer:
         if states is None:
             raise ConfigError("this run has no folder to read a state from; pass run_dir to compress().")
         state = self.ranks.from_first(lambda: states.read(path, self.config))
-        self.student.load_state_dict(state["student"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler = make_scaler(self.config.training.precision, self.device)
-        self.scaler.load_state_dict(state["scaler"])
-        for name in ("step", "batches_read", "rate_scale", "num_roll_backs", "stage_runs"):
+        self.stepper.load_state(state)
+        for name in ("step", "batches_read", "rate_scale", "num_roll_backs"):
             setattr(self, name, state[name])
 
     def _run(
@@ -238,12 +217,13 @@ class Trainer:
         while self.step < settings.num_steps:
             parts = self._gather(batches)
             try:
-                row = self._train_step(parts)
-            except _NotFiniteError as error:
+                row = self.stepper.take(self.step, parts, self.rate_scale)
+            except NotFiniteError as error:
                 self._roll_back(str(error), metrics)
                 batches = open_batches(self.batches_read)
                 continue
             self.step += 1
+            self.batches_read += len(parts) * self.ranks.num_ranks
             metrics.add(self.step - 1, **row)
             bar.n = self.step
             bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
@@ -345,124 +325,3 @@ class Trainer:
     @staticmethod
     def _kept(path: Path | None) -> str:
         return f"in {path}" if path else "in the error's attribute `student`"
-
-    def _train_step(self, parts: list[Batch]) -> dict[str, float]:
-        """Do one optimiser step on parts of one batch and return its figures."""
-        settings = self.config.training
-        progress = self.step / settings.num_steps
-        p = self.schedule.probability(progress) if self.config.is_replacing else 1.0
-        mix = draw_mix(self.plans, p, seed=self.config.seed, step=self.step)
-        rate = settings.learning_rate * rate_factor(settings, self.step) * self.rate_scale
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["rate_factor"]
-
-        self.student.train()
-        # A forward pass already moves the statistics of batch norm; a bad one must not leave its mark.
-        buffers = {name: buffer.clone() for name, buffer in self.student.named_buffers()}
-        # A student block that no mix used keeps no gradient at all, so AdamW leaves it alone in this step.
-        self.optimizer.zero_grad(set_to_none=True)
-        totals, by_stage, size = self._backward(mix, parts)
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        self.scaler.unscale_(self.optimizer)
-        norms = self._gradient_norms(parameters)
-        norm, *values = torch.stack(list(norms.values())).tolist()
-        are_finite = all(map(math.isfinite, totals.values())) and (math.isfinite(norm) or self._is_overflow())
-        if not are_finite:
-            _restore(self.student, buffers)
-            source = self._source(mix, parts, totals)
-            _restore(self.student, buffers)
-            self.optimizer.zero_grad(set_to_none=True)
-            seen = ", ".join(f"{name} {figure:.4g}" for name, figure in {**totals, "gradient norm": norm}.items())
-            raise _NotFiniteError(f"step {self.step}: a loss or gradient is not finite ({seen}): {source}.")
-        nn.utils.clip_grads_with_norm_(parameters, settings.clip_norm or math.inf, norms["gradient_norm"])
-        self.scaler.step(self.optimizer)
-        self.batches_read += len(parts) * self.ranks.num_ranks
-        num_student = sum(sum(flags) for flags in mix.values())
-        figures = {"probability": p, "student_stages": num_student, "learning_rate": rate, "num_samples": size}
-        figures |= self._scaled(dict(zip(norms, [norm, *values], strict=True)))
-        self.scaler.update()
-        return {"loss": sum(totals.values()), **totals, **figures, **by_stage, **self._counted(mix)}
-
-    def _gradient_norms(self, parameters: list[nn.Parameter]) -> dict[str, Tensor]:
-        """Return the norm of the whole gradient, and of that of each student block that has one, as scalars."""
-
-        def norm_of(some: Iterable[nn.Parameter]) -> Tensor | None:
-            gradients = [parameter.grad for parameter in some if parameter.grad is not None]
-            return nn.utils.get_total_norm(gradients) if gradients else None
-
-        norms = {"gradient_norm": norm_of(parameters)}
-        for name, trunk in self.adapter.trunks().items():
-            for stage, block in enumerate(trunk.blocks(self.student)):
-                norms[f"stage_gradient_norm/{name}.{stage}"] = norm_of(block.parameters())
-        return {name: norm for name, norm in norms.items() if norm is not None}
-
-    def _counted(self, mix: Mix) -> dict[str, float]:
-        """Count the stages that are the student's, and return how often each one was so far."""
-        for trunk, flags in mix.items():
-            self.stage_runs[trunk] = [runs + flag for runs, flag in zip(self.stage_runs[trunk], flags, strict=True)]
-        return {
-            f"stage_runs/{trunk}.{i}": runs for trunk, all_ in self.stage_runs.items() for i, runs in enumerate(all_)
-        }
-
-    def _scaled(self, norms: Mapping[str, float]) -> dict[str, float]:
-        """Return the norms, and in float16 the scale of the loss, and whether the step was left out."""
-        if not self.scaler.is_enabled():
-            return dict(norms)
-        is_finite = math.isfinite(norms["gradient_norm"])
-        scale = {"loss_scale": self.scaler.get_scale(), "left_out": float(not is_finite)}
-        return {**norms, **scale} if is_finite else scale
-
-    def _is_overflow(self) -> bool:
-        """Whether the scale of the loss may be what made a gradient infinite; then the step is left out."""
-        return self.scaler.is_enabled() and self.scaler.get_scale() > 1.0
-
-    def _backward(self, mix: Mix, parts: list[Batch]) -> tuple[dict[str, float], dict[str, float], float]:
-        """Add up the gradients of the parts of a batch, over all processes.
-
-        Returns:
-            the terms of the loss, the imitation of each stage, and how many samples they are of.
-        """
-        seed_step(self.config.seed, self.step, self.ranks.rank)
-        num_ranks, rows = self.ranks.num_ranks, []
-        size = self.ranks.add_up([sum(part.size for part in parts)])[0]
-        for part in parts:
-            with self._alone(is_last=part is parts[-1]), batch_norm_over_ranks(self.student, self.ranks):
-                with autocast(self.config.training.precision, self.device):
-                    terms, by_stage = self._losses(mix, part.to(self.device))
-                values = torch.stack([term.float() for term in terms.values()])
-                # Gradients are averaged over the processes, so each one's are as many times too small.
-                self.scaler.scale(values.sum() * (part.size * num_ranks / size)).backward()  # type: ignore[no-untyped-call]
-            rows.append(torch.stack([*values.detach(), *(value.float() for value in by_stage.values())]))
-        names = [*terms, *(f"stage_imitation/{stage}" for stage in by_stage)]
-        totals = [0.0] * len(names)
-        # What every part gave is read at once, because reading waits for the device.
-        for part, row in zip(parts, torch.stack(rows).tolist(), strict=True):
-            totals = [total + value * part.size / size for total, value in zip(totals, row, strict=True)]
-        figures = dict(zip(names, self.ranks.add_up(totals), strict=True))
-        return {name: figures.pop(name) for name in terms}, figures, float(size)
-
-    def _alone(self, *, is_last: bool) -> contextlib.AbstractContextManager[Any]:
-        """Keep the processes from exchanging gradients before the last part of a step."""
-        if isinstance(self._losses, DistributedDataParallel) and not is_last:
-            return self._losses.no_sync()
-        return contextlib.nullcontext()
-
-    def _source(self, mix: Mix, parts: list[Batch], totals: Mapping[str, float]) -> str:
-        """Say where the values of this step that are not finite come from."""
-        if all(map(math.isfinite, totals.values())):
-            return gradients_not_finite(self.student)
-        seed_step(self.config.seed, self.step, self.ranks.rank)
-        sources = []
-        for part in parts:
-            with autocast(self.config.training.precision, self.device):
-                sources.append(find_source(self.adapter, self.student, self.plans, mix, part.to(self.device)))
-        # A part without fault says that all is finite, and another one knows better.
-        return max(
-            (source for part in self.ranks.gather(sources) for source in part),
-            key=lambda source: not source.startswith("batch, weights"),
-        )
-
-
-def _restore(module: nn.Module, buffers: Mapping[str, Tensor]) -> None:
-    for name, buffer in module.named_buffers():
-        buffer.copy_(buffers[name])

@@ -19,9 +19,9 @@ import torch
 from golden_sequence import FIRST_BOX_XYWH_PX, NUM_FRAMES, SIZE_PX, frame
 
 import ctsdk
-from ctsdk import training
 from ctsdk.cli import main
 from ctsdk.data.photographs import procedural_textures
+from ctsdk.stepper import Stepper
 from ctsdk.video import open_frames, write_video
 
 if TYPE_CHECKING:
@@ -374,15 +374,15 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     run: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["compress", *TINY, "--out", str(tmp_path / "run"), *settings, "--set", "training.save_every=1"]
-    step = training.Trainer._train_step
+    take = Stepper.take
 
-    def interrupt_second(self: training.Trainer, parts: Any) -> dict[str, float]:
-        if self.step == 1:
+    def interrupt_second(self: Stepper, step: int, *args: Any) -> dict[str, float]:
+        if step == 1:
             raise KeyboardInterrupt
-        return step(self, parts)
+        return take(self, step, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Trainer, "_train_step", interrupt_second)
+        patch.setattr(Stepper, "take", interrupt_second)
         assert main(words) == 130
     assert not (tmp_path / "run" / "result.json").exists()
     assert main(words) == 1  # the folder holds a run; going on must be asked for

@@ -122,7 +122,7 @@ def test_a_run_that_is_resumed_gives_the_same_student(sets: dict[str, str], tmp_
 
     settings = config(data, save_every=4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ctsdk.training.Trainer._train_step", _breaking_after(4))
+        patch.setattr("ctsdk.stepper.Stepper.take", _breaking_after(4))
         with pytest.raises(RuntimeError, match="the power went away"):
             ctsdk.compress(adapter, settings, run_dir=tmp_path, show_progress=False)
     resumed = ctsdk.compress(adapter, settings, run_dir=tmp_path, resume=True, show_progress=False)
@@ -133,14 +133,14 @@ def test_a_run_that_is_resumed_gives_the_same_student(sets: dict[str, str], tmp_
 
 
 def _breaking_after(num_steps: int) -> Any:
-    from ctsdk.training import Trainer
+    from ctsdk.stepper import Stepper
 
-    step = Trainer._train_step
+    take = Stepper.take
 
-    def break_(trainer: Trainer, parts: list[Batch]) -> dict[str, float]:
-        if trainer.step == num_steps:
+    def break_(stepper: Stepper, step: int, *args: Any) -> dict[str, float]:
+        if step == num_steps:
             raise RuntimeError("the power went away")
-        return step(trainer, parts)
+        return take(stepper, step, *args)
 
     return break_
 
@@ -271,19 +271,19 @@ def test_settings_that_contradict_each_other_are_refused(data: Mapping[str, Any]
 def test_a_worker_that_is_killed_ends_the_run_and_leaves_its_states(
     sets: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ctsdk.training import Trainer
+    from ctsdk.stepper import Stepper
 
-    step = Trainer._train_step
+    take = Stepper.take
 
-    def kill(trainer: Trainer, parts: list[Batch]) -> dict[str, float]:
-        if trainer.step == 3:
+    def kill(stepper: Stepper, step: int, *args: Any) -> dict[str, float]:
+        if step == 3:
             (worker,) = multiprocessing.active_children()
             assert worker.pid is not None
             os.kill(worker.pid, signal.SIGKILL)
-        return step(trainer, parts)
+        return take(stepper, step, *args)
 
     data = {"train": list(sets.values()), "max_unreadable": 1.0}
-    monkeypatch.setattr(Trainer, "_train_step", kill)
+    monkeypatch.setattr(Stepper, "take", kill)
     settings = config({**data, "num_workers": 1}, save_every=2, steps=60)
     with pytest.raises(DataError, match=r"a process that makes batches ended: .*exited unexpectedly.*resume"):
         ctsdk.compress(toy_adapter(), settings, run_dir=tmp_path, show_progress=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from toy import ToyAdapter, toy_adapter, toy_batches, toy_config
 
 import ctsdk
 from ctsdk.checkpoints import States
-from ctsdk.training import Trainer
+from ctsdk.stepper import Stepper
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,14 +141,14 @@ def test_going_back_has_an_end(tmp_path: Path) -> None:
 def test_a_bad_step_leaves_the_student_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = LossAdapter(toy_adapter().teacher)
     kept = {}
-    step = Trainer._train_step
+    take = Stepper.take
 
-    def keep(self: Trainer, parts: list[ctsdk.Batch]) -> dict[str, float]:
+    def keep(self: Stepper, *args: Any) -> dict[str, float]:
         kept.clear()
         kept.update({name: value.clone() for name, value in self.student.state_dict().items()})
-        return step(self, parts)
+        return take(self, *args)
 
-    monkeypatch.setattr(Trainer, "_train_step", keep)
+    monkeypatch.setattr(Stepper, "take", keep)
     with pytest.raises(ctsdk.TrainingError) as caught:
         ctsdk.compress(adapter, toy_config(), batches=toy_batches())
     assert caught.value.student is not None

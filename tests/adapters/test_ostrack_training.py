@@ -356,7 +356,7 @@ def test_four_steps_of_the_trainer(
 ) -> None:
     *steps, after = FIGURES["four_steps"][mode]
     student = build(adapter, 4)
-    monkeypatch.setattr("ctsdk.training.draw_mix", lambda *_, step, **__: mix_of(steps[step]["mask"]))
+    monkeypatch.setattr("ctsdk.stepper.draw_mix", lambda *_, step, **__: mix_of(steps[step]["mask"]))
     if mode == "eval":
         monkeypatch.setattr(student, "train", lambda *_: student)
     else:
