@@ -1,4 +1,4 @@
-"""What makes training steps faster without changing what they compute: precision, loss scaling, compiled blocks."""
+"""What makes training steps faster: precision, loss scaling, compiled blocks, and the memory layout of maps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ctsdk.adapter import TrackerAdapter
 
-__all__ = ["autocast", "compiled_blocks", "make_scaler"]
+__all__ = ["autocast", "channels_last", "compiled_blocks", "make_scaler"]
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -34,6 +34,27 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
 def make_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
     """Return what keeps small gradients from vanishing in float16; in other precisions it does nothing."""
     return torch.amp.GradScaler(device.type, enabled=precision == "float16")
+
+
+@contextlib.contextmanager
+def channels_last(*trackers: nn.Module, is_wanted: bool) -> Iterator[None]:
+    """Let convolutions work on maps whose channels lie side by side in memory, while the context is open.
+
+    Tokens on their cells are such maps already; only the weights must follow, for kernels not to turn them each time.
+    """
+    convolutions = [
+        module
+        for tracker in trackers
+        for module in tracker.modules()
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and is_wanted
+    ]
+    for module in convolutions:
+        module.to(memory_format=torch.channels_last)
+    try:
+        yield
+    finally:
+        for module in convolutions:
+            module.to(memory_format=torch.contiguous_format)
 
 
 @contextlib.contextmanager

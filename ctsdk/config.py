@@ -140,8 +140,10 @@ class TrainingConfig(_Section):
         False,
         description="Compile each block on its own with `torch.compile`; needs a C++ compiler, or Triton on GPUs.",
     )
+    channels_last: bool = Field(True, description="Lay out the weights of convolutions with their channels innermost.")
     fused_optimizer: bool | None = Field(
-        None, description="AdamW as one kernel; None for yes on GPUs. On CPUs it rounds otherwise than the default."
+        None,
+        description="AdamW as one kernel; None for yes on CPUs and CUDA GPUs. It rounds otherwise than the plain one.",
     )
     device: str = Field("auto", description="`auto` is the accelerator if there is one; or `cpu`, `cuda`, `cuda:1`.")
     validate_every: Count | None = Field(None, description="Steps between validations of the student; None for never.")

@@ -36,7 +36,7 @@ def make_optimizer(student: nn.Module, settings: TrainingConfig, device: torch.d
     if not by_factor:
         raise ConfigError("training.groups freezes every parameter of the student; expected some with rate_factor > 0.")
     groups = [{"params": parameters, "rate_factor": factor} for factor, parameters in by_factor.items()]
-    is_fused = device.type == "cuda" if settings.fused_optimizer is None else settings.fused_optimizer
+    is_fused = device.type in ("cpu", "cuda") if settings.fused_optimizer is None else settings.fused_optimizer
     return torch.optim.AdamW(
         groups,
         lr=settings.learning_rate,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -64,8 +65,11 @@ class Stepper:
         self.stage_runs = {trunk: [0] * plan.num_stages for trunk, plan in self.plans.items()}
         self.optimizer = make_optimizer(self.student, self.config.training, self.device)
         self.scaler = make_scaler(self.config.training.precision, self.device)
-        losses = StepLosses(self.adapter, self.student, self.plans, self.config)
-        self._losses = averaging_gradients(losses, self.ranks)
+
+    @cached_property
+    def _losses(self) -> nn.Module:
+        """What gives the losses; made for the first step, because it takes parameters as they then lie in memory."""
+        return averaging_gradients(StepLosses(self.adapter, self.student, self.plans, self.config), self.ranks)
 
     def state(self) -> dict[str, Any]:
         """Return what the next step depends on, for :meth:`load_state`."""

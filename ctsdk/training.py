@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm.auto import tqdm
 
-from ctsdk.acceleration import compiled_blocks
+from ctsdk.acceleration import channels_last, compiled_blocks
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
 from ctsdk.contract import look_before_training
 from ctsdk.data.feed import explained_worker_deaths, gather
@@ -133,6 +133,7 @@ class Trainer:
         folder = self.states.run_dir if self.states and self.ranks.is_first else None
         with (
             frozen(self.adapter.teacher),
+            channels_last(self.adapter.teacher, self.student, is_wanted=self.config.training.channels_last),
             compiled_blocks(self.adapter, self.student, is_wanted=self.config.training.compile_blocks),
             own_randomness(self.device),
             Interruption(is_wanted=self.states is not None) as interruption,

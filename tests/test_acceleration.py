@@ -97,8 +97,36 @@ def test_blocks_are_compiled_once_and_not_for_every_mix(monkeypatch: pytest.Monk
 
 
 def test_the_fused_optimiser_does_the_same() -> None:
-    plain, fused = (train(training={"fused_optimizer": is_fused}).history for is_fused in (None, True))
+    plain, fused = (train(training={"fused_optimizer": is_fused}).history for is_fused in (False, True))
     assert [row["loss"] for row in fused] == pytest.approx([row["loss"] for row in plain], rel=1e-5)
+
+
+class LayoutAdapter(ToyAdapter):
+    """Notes how the weight of the convolution lies in memory when a tracker predicts."""
+
+    def __init__(self, teacher: nn.Module) -> None:
+        super().__init__(teacher)
+        self.seen: set[tuple[bool, bool]] = set()
+
+    def predict(self, tracker: nn.Module, batch: ctsdk.Batch) -> ctsdk.Prediction:
+        is_last = tracker.embed.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr, operator]
+        self.seen.add((tracker is self.teacher, is_last))
+        return super().predict(tracker, batch)
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_convolutions_have_their_channels_last_while_they_train(is_wanted: bool, tmp_path: Path) -> None:
+    adapter = LayoutAdapter(toy_adapter().teacher)
+    config = toy_config(training={"channels_last": is_wanted, "save_every": 6})
+    whole = ctsdk.compress(adapter, config, batches=toy_batches(), run_dir=tmp_path)
+    assert adapter.seen == {(True, is_wanted), (False, is_wanted)}
+    assert all(weight.is_contiguous() for weight in (adapter.teacher.embed.weight, whole.student.embed.weight))
+    other = train(training={"channels_last": not is_wanted}).history
+    assert [row["loss"] for row in whole.history] == pytest.approx([row["loss"] for row in other], rel=1e-5)
+
+    States(tmp_path).paths()[-1].unlink()
+    resumed = ctsdk.compress(adapter, config, batches=toy_batches(), run_dir=tmp_path, resume=True)
+    assert_close(whole.student, resumed.student)
 
 
 def test_float16_leaves_a_step_out_when_the_scale_is_too_large_and_goes_on_exactly(tmp_path: Path) -> None:
