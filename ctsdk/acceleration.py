@@ -1,19 +1,24 @@
-"""What makes training steps faster: precision, loss scaling, compiled blocks, and the memory layout of maps."""
+"""What makes training steps faster or smaller: precision, compiled or recomputed blocks, the memory layout of maps."""
 
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from ctsdk.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ctsdk.adapter import TrackerAdapter
 
-__all__ = ["autocast", "channels_last", "compiled_blocks", "make_scaler"]
+__all__ = ["autocast", "changed_blocks", "channels_last", "make_scaler"]
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -58,22 +63,42 @@ def channels_last(*trackers: nn.Module, is_wanted: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def compiled_blocks(adapter: TrackerAdapter, student: nn.Module, *, is_wanted: bool) -> Iterator[None]:
-    """Let the blocks of teacher and student run compiled while the context is open.
+def changed_blocks(
+    adapter: TrackerAdapter, student: nn.Module, *, is_compiled: bool, is_recomputed: bool
+) -> Iterator[None]:
+    """Let the blocks of teacher and student run compiled, or remember only their inputs, while the context is open.
 
     Each block is compiled on its own, so that a mix is put together from what is compiled already. Only a block's
-    ``forward`` is, because imitation hooks blocks, other ones in each step, and hooks around the compiled part need no
-    new one.
+    ``forward`` is changed, because imitation hooks blocks, other ones in each step, and hooks around the compiled part
+    need no new one.
+
+    Args:
+        adapter: the teacher and its blocks.
+        student: the student.
+        is_compiled: whether blocks are compiled.
+        is_recomputed: whether what a block remembers for the way back is computed again there, with the same random
+            numbers (activation checkpointing).
+
+    Raises:
+        ConfigError: a block that is to be recomputed holds batch norm, whose statistics would move twice a step.
     """
     blocks = [
         block
         for trunk in adapter.trunks().values()
         for tracker in (adapter.teacher, student)
         for block in trunk.blocks(tracker)
-        if is_wanted
+        if is_compiled or is_recomputed
     ]
+    if is_recomputed and any(isinstance(module, _BatchNorm) for block in blocks for module in block.modules()):
+        raise ConfigError(
+            f"training.recompute_blocks cannot be used with {adapter.name}: its blocks hold batch norm, whose "
+            "statistics would move twice in a step. Lower training.micro_batch_size instead."
+        )
     for block in blocks:
-        block.forward = torch.compile(block.forward)
+        if is_compiled:
+            block.forward = torch.compile(block.forward)
+        if is_recomputed:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     try:
         yield
     finally:

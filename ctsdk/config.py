@@ -140,6 +140,11 @@ class TrainingConfig(_Section):
         False,
         description="Compile each block on its own with `torch.compile`; needs a C++ compiler, or Triton on GPUs.",
     )
+    recompute_blocks: bool = Field(
+        False,
+        description="Keep only the inputs of blocks, and compute the rest again on the way back (activation "
+        "checkpointing): less memory, more time.",
+    )
     channels_last: bool = Field(True, description="Lay out the weights of convolutions with their channels innermost.")
     fused_optimizer: bool | None = Field(
         None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ctsdk.adapter import Batch, TrackerAdapter
     from ctsdk.stages import StagePlan
 
-__all__ = ["find_source", "gradients_not_finite"]
+__all__ = ["find_source", "gradients_not_finite", "weights_not_finite"]
 
 _NUM_NAMED = 3
 
@@ -41,8 +41,7 @@ def find_source(
     if bad:
         return f"the batch holds values that are not finite, in {bad}"
     for owner, tracker in (("student", student), ("teacher", adapter.teacher)):
-        bad = _named(dict(itertools.chain(tracker.named_parameters(), tracker.named_buffers())))
-        if bad:
+        if bad := weights_not_finite(tracker):
             return f"weights of the {owner} are not finite: {bad}"
     with mixed(adapter, student, plans, mix) as recorder:
         adapter.predict(student, batch)
@@ -52,6 +51,11 @@ def find_source(
                 owner = "student" if is_student else "teacher"
                 return f"the first tokens that are not finite leave stage {stage} of trunk {trunk!r}, the {owner}'s"
     return "batch, weights and the tokens of all stages are finite, so it arises after the trunk: in the head or a loss"
+
+
+def weights_not_finite(tracker: nn.Module) -> str:
+    """Return in words which parameters and buffers are not finite; empty if all are."""
+    return _named(dict(itertools.chain(tracker.named_parameters(), tracker.named_buffers())))
 
 
 def gradients_not_finite(student: nn.Module) -> str:

@@ -11,15 +11,16 @@ import logging
 import time
 from dataclasses import dataclass, field
 from signal import Signals
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from tqdm.auto import tqdm
 
-from ctsdk.acceleration import channels_last, compiled_blocks
+from ctsdk.acceleration import changed_blocks, channels_last
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
 from ctsdk.contract import look_before_training
 from ctsdk.data.feed import explained_worker_deaths, gather
+from ctsdk.divergence import weights_not_finite
 from ctsdk.errors import ConfigError, TrainingError, TrainingInterruptedError
 from ctsdk.interruption import Interruption
 from ctsdk.metrics import MetricsLog
@@ -128,13 +129,18 @@ class Trainer:
             TrainingInterruptedError: a signal came.
             DataError: the batches cannot be read, or a process that makes them ended.
         """
+        settings = self.config.training
         hide = True if not self.ranks.is_first else None if show_progress is None else not show_progress
-        bar = tqdm(total=self.config.training.num_steps, initial=self.step, unit="step", disable=hide)
+        bar = tqdm(total=settings.num_steps, initial=self.step, unit="step", disable=hide)
         folder = self.states.run_dir if self.states and self.ranks.is_first else None
         with (
             frozen(self.adapter.teacher),
-            channels_last(self.adapter.teacher, self.student, is_wanted=self.config.training.channels_last),
-            compiled_blocks(self.adapter, self.student, is_wanted=self.config.training.compile_blocks),
+            channels_last(self.adapter.teacher, self.student, is_wanted=settings.channels_last),
+            changed_blocks(
+                *(self.adapter, self.student),
+                is_compiled=settings.compile_blocks,
+                is_recomputed=settings.recompute_blocks,
+            ),
             own_randomness(self.device),
             Interruption(is_wanted=self.states is not None) as interruption,
             explained_worker_deaths(),
@@ -263,6 +269,9 @@ class Trainer:
         return bool(is_time_for_any)
 
     def _save(self, metrics: MetricsLog) -> Path | None:
+        """Write a state, if the run keeps any, but none to which nobody would want to go back."""
+        if bad := weights_not_finite(self.student):
+            self._give_up(f"after {self.step} steps, weights of the student are not finite: {bad}.", metrics)
         if self.states is None:
             return None
         metrics.sync()
@@ -313,14 +322,20 @@ class Trainer:
                 *(seen, self.step, scale, number, settings.max_roll_backs),
             )
 
-    def _give_up(self, seen: str, metrics: MetricsLog) -> None:
-        state_path = self._save(metrics)
+    def _give_up(self, seen: str, metrics: MetricsLog) -> NoReturn:
+        """End the run because its figures are no longer finite."""
+        if not weights_not_finite(self.student):
+            path = self._save(metrics)
+            kept = f"The state after the last good step is kept {self._kept(path)}."
+        else:
+            metrics.sync()
+            path = self.ranks.from_first(self.states.latest) if self.states else None
+            kept = f"The last good state is kept in {path}." if path else "No state from before was saved."
         raise TrainingError(
-            f"{seen} The state after the last good step is kept {self._kept(state_path)}. Check the batches for NaN, "
-            "or begin anew with a lower training.learning_rate, training.precision=float32 or "
-            "training.on_non_finite=roll_back.",
+            f"{seen} {kept} Check the batches for NaN, or begin anew with a lower training.learning_rate, "
+            "training.precision=float32 or training.on_non_finite=roll_back.",
             student=self.student,
-            state_path=state_path,
+            state_path=path,
         )
 
     @staticmethod

@@ -21,7 +21,7 @@ from ctsdk.trunk import Trunk
 if TYPE_CHECKING:
     from torch import Tensor
 
-CASES = ("toy", "toy_parts", "ostrack", "ostrack_double", "seqtrack", "seqtrack_double")
+CASES = ("toy", "toy_parts", "toy_recomputed", "ostrack", "ostrack_double", "seqtrack", "seqtrack_double")
 BATCH_SIZE, NUM_BATCHES = 4, 6
 
 
@@ -68,7 +68,7 @@ def run(name: str, num_steps: int, num_ranks: int, run_dir: Path | None = None) 
     """Train a case."""
     adapter = make_adapter(name)
     settings = {"steps": num_steps, "batch_size": BATCH_SIZE, "validate_every": num_steps, "save_every": 2}
-    settings |= {"learning_rate": 1e-4}
+    settings |= {"learning_rate": 1e-4, "recompute_blocks": name.endswith("recomputed")}
     stages = {"encoder": 4, "decoder": 2} if name.startswith("seqtrack") else 3
     config = toy_config(stages=stages, training=settings)
     # "parts": each process reads its share of a step in two portions.

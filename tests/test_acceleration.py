@@ -96,6 +96,33 @@ def test_blocks_are_compiled_once_and_not_for_every_mix(monkeypatch: pytest.Monk
         assert "forward" not in vars(block)
 
 
+def test_recomputed_blocks_do_the_same_with_less_to_remember() -> None:
+    kept: dict[bool, int] = {}
+    students = {}
+    for is_recomputed in (False, True):
+        sizes = []
+
+        def note(tensor: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            students[is_recomputed] = train(training={"recompute_blocks": is_recomputed}).student
+        kept[is_recomputed] = sum(sizes)
+    # Dropout draws the same numbers again.
+    assert_close(students[False], students[True])
+    assert kept[True] < kept[False] / 2
+    assert all("forward" not in vars(block) for block in students[True].layers)
+
+
+def test_blocks_with_statistics_are_not_recomputed() -> None:
+    adapter = toy_adapter()
+    adapter.teacher.layers[0].norm = torch.nn.BatchNorm1d(20)
+    with pytest.raises(ctsdk.ConfigError, match="its blocks hold batch norm"):
+        train(adapter, training={"recompute_blocks": True})
+    assert "forward" not in vars(adapter.teacher.layers[0])
+
+
 def test_the_fused_optimiser_does_the_same() -> None:
     plain, fused = (train(training={"fused_optimizer": is_fused}).history for is_fused in (False, True))
     assert [row["loss"] for row in fused] == pytest.approx([row["loss"] for row in plain], rel=1e-5)

@@ -72,7 +72,7 @@ def check_case(folder: Path, name: str, num_steps: int) -> None:
 
 
 def test_two_processes_are_one(tmp_path: Path) -> None:
-    names = ("toy", "toy_parts", "ostrack_double", "seqtrack_double")
+    names = ("toy", "toy_parts", "toy_recomputed", "ostrack_double", "seqtrack_double")
     launch(str(HERE / "shared_steps.py"), str(tmp_path), "4", *names)
     for name in names:
         check_case(tmp_path, name, 4)

@@ -49,13 +49,35 @@ def test_in_the_data(tmp_path: Path, name: str) -> None:
 
 def test_in_a_weight(tmp_path: Path) -> None:
     adapter = toy_adapter()
-    adapter.teacher.layers[3].linear.bias.data[2] = NAN
-    said = stopped(adapter, tmp_path)
-    # Stage 1 is blocks 2 and 3, and its student block starts from the last of them.
-    assert "weights of the student are not finite: layers.1.linear.bias" in said
-    adapter = toy_adapter()
     adapter.teacher.layers[2].linear.bias.data[2] = NAN
-    assert "weights of the teacher are not finite: layers.2.linear.bias" in stopped(adapter, tmp_path / "teacher")
+    assert "weights of the teacher are not finite: layers.2.linear.bias" in stopped(adapter, tmp_path)
+
+
+def test_in_a_weight_of_the_student(tmp_path: Path) -> None:
+    adapter = toy_adapter()
+    adapter.teacher.layers[3].linear.bias.data[2] = NAN
+    # Stage 1 is blocks 2 and 3, and its student block starts from the last of them.
+    says = "weights of the student are not finite: layers.1.linear.bias.* No state from before was saved."
+    with pytest.raises(ctsdk.TrainingError, match=says) as caught:
+        ctsdk.compress(adapter, toy_config(), batches=toy_batches(), run_dir=tmp_path)
+    assert caught.value.state_path is None
+    assert States(tmp_path).latest() is None
+
+
+def test_a_student_that_is_not_finite_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = Stepper.take
+
+    def take_and_spoil(self: Stepper, step: int, *args: Any) -> dict[str, float]:
+        row = take(self, step, *args)
+        if step == 5:
+            self.student.layers[0].linear.bias.data[2] = NAN
+        return row
+
+    monkeypatch.setattr(Stepper, "take", take_and_spoil)
+    says = "after 6 steps, weights of the student are not finite: layers.0.linear.bias.* The last good state is kept in"
+    with pytest.raises(ctsdk.TrainingError, match=says) as caught:
+        ctsdk.compress(toy_adapter(), toy_config(training={"save_every": 2}), batches=toy_batches(), run_dir=tmp_path)
+    assert caught.value.state_path == States(tmp_path).latest() == tmp_path / "states" / "step-00000004.pt"
 
 
 class OverflowAdapter(ToyAdapter):

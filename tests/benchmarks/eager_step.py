@@ -88,13 +88,15 @@ class PlainTracker(nn.Module):
 class EagerTrainer:
     """The training form: the student, the teacher's blocks for the mix, and the whole teacher once more."""
 
-    def __init__(self, teacher: OSTrack, num_stages: int) -> None:
+    def __init__(self, teacher: OSTrack, num_stages: int, device: torch.device) -> None:
         blocks, depth = teacher.backbone.blocks, len(teacher.backbone.blocks)
         self.length = depth // num_stages
         own = [PlainBlock(blocks[(stage + 1) * self.length - 1]) for stage in range(num_stages)]
         self.student = PlainTracker(teacher, own).train()
         self.in_mix = nn.ModuleList(PlainBlock(block) for block in blocks).train().requires_grad_(False)
         self.original = PlainTracker(teacher, [PlainBlock(block) for block in blocks]).train().requires_grad_(False)
+        for part in (self.student, self.in_mix, self.original):
+            part.to(device)
         self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=4e-5, weight_decay=1e-4)
 
     def step(self, batch: Batch, flags: tuple[bool, ...]) -> None:
