@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ctsdk.adapter import Batch
+from ctsdk.data.faults import worker_ended
 from ctsdk.errors import DataError
 from ctsdk.ranks import Ranks
 
@@ -70,7 +71,4 @@ def explained_worker_deaths() -> Iterator[None]:
     except RuntimeError as error:
         if not re.match(r"DataLoader worker \(pid", str(error)):
             raise
-        raise DataError(
-            f"a process that makes batches ended: {error} If the memory ran out, use fewer data.num_workers. Then go "
-            "on from the last saved state with resume."
-        ) from error
+        raise worker_ended(error) from error

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from ctsdk.adapter import Batch
 from ctsdk.data.augmentation import Augmentation, changed
 from ctsdk.data.crops import import_cv2
-from ctsdk.data.faults import FaultLog, UnreadableError
+from ctsdk.data.faults import FaultLog, UnreadableError, worker_ended
 from ctsdk.data.mixture import Mixture
 from ctsdk.data.sampling import FrameSampling
 from ctsdk.data.views import Cut, Frames, draw_views, normalised
@@ -256,8 +256,20 @@ def batches(
         generator=torch.Generator().manual_seed(0),
     )
     with _own_child_signals():
-        workers = iter(loader)
-    return map(dataset._received, workers)
+        portions = iter(loader)
+    return map(dataset._received, _handed_over(portions) if num_workers else portions)
+
+
+def _handed_over(portions: Iterator[_Portion]) -> Iterator[_Portion]:
+    """Yield what workers send; what they meet themselves comes as a value, so an error here is of a broken connection.
+
+    Raises:
+        DataError: a worker was killed while it handed a portion over, which torch does not explain.
+    """
+    try:
+        yield from portions
+    except (OSError, EOFError) as error:
+        raise worker_ended(error) from error
 
 
 @contextmanager
