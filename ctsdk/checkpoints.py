@@ -33,6 +33,7 @@ _KEYS = frozenset(
 # What a run may change when it goes on, because none of it changes a figure.
 _FREE = frozenset(
     {
+        "training.recompute_blocks",
         "training.save_every",
         "training.save_every_minutes",
         "training.num_states",
