@@ -228,8 +228,9 @@ def test_frozen_gives_everything_back_after_an_error() -> None:
 
 def test_a_device_that_is_not_here_is_refused() -> None:
     assert pick_device("cpu").type == "cpu"
-    with pytest.raises(ctsdk.ConfigError, match="cannot be used here"):
-        pick_device("no-such-device")
+    for name in ("no-such-device", "meta"):
+        with pytest.raises(ctsdk.ConfigError, match="cannot be used here"):
+            pick_device(name)
 
 
 def test_two_trunks_are_compressed_together() -> None:
