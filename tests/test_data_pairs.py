@@ -3,7 +3,6 @@ from __future__ import annotations
 import pickle
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,15 +14,12 @@ from ctsdk.data.augmentation import Augmentation
 from ctsdk.data.crops import crop_square, normalise
 from ctsdk.data.mixture import Mixture
 from ctsdk.data.motion import SyntheticConfig
-from ctsdk.data.pairs import PairDataset, Sample, _handed_over, batches
+from ctsdk.data.pairs import PairDataset, Sample, batches
 from ctsdk.data.photographs import procedural_textures
 from ctsdk.data.sampling import FrameSampling
 from ctsdk.data.sequences import VideoSequence
 from ctsdk.data.synthetic import synthetic_sequences
 from ctsdk.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SPEC = TrackerSpec(template_size=32, search_size=64)
 STILL = replace(SPEC, search_centre_jitter=0.0, search_scale_jitter=0.0)
@@ -504,14 +500,3 @@ def test_batches_can_be_pinned(synthetic: list[VideoSequence], monkeypatch: pyte
     assert pinned.batch.searches.data_ptr() != portion.batch.searches.data_ptr()
     broken = replace(portion, batch=DataError("nothing"))
     assert broken.pin_memory() is broken
-
-
-def test_a_worker_that_ends_while_it_hands_a_batch_over_is_explained() -> None:
-    def portions() -> Iterator[Any]:
-        yield "whole"
-        raise ConnectionResetError(104, "Connection reset by peer")
-
-    seen = _handed_over(portions())
-    assert next(seen) == "whole"
-    with pytest.raises(DataError, match=r"a process that makes batches ended: .*reset by peer.* with resume"):
-        next(seen)

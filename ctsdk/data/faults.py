@@ -16,7 +16,7 @@ from ctsdk.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["FaultLog", "UnreadableError", "reading", "worker_ended"]
+__all__ = ["FaultLog", "UnreadableError", "reading"]
 
 # Below this number, a share says nothing.
 _LEAST_FAULTS = 10
@@ -79,11 +79,3 @@ class FaultLog:
                 f"{self.max_share:g} a sample. Repair the data, or raise max_unreadable. {len(self.reasons)} different "
                 f"messages, the first of them:\n{shown}"
             )
-
-
-def worker_ended(error: BaseException) -> DataError:
-    """Return the error that says what to do when a process that makes batches ended before its time."""
-    return DataError(
-        f"a process that makes batches ended: {error} If the memory ran out, use fewer data.num_workers. Then go on "
-        "from the last saved state with resume."
-    )

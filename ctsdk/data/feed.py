@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ctsdk.adapter import Batch
-from ctsdk.data.faults import worker_ended
+from ctsdk.data.workers import worker_ended
 from ctsdk.errors import DataError
 from ctsdk.ranks import Ranks
 

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import signal
-import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,11 +19,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from ctsdk.adapter import Batch
 from ctsdk.data.augmentation import Augmentation, changed
-from ctsdk.data.crops import import_cv2
-from ctsdk.data.faults import FaultLog, UnreadableError, worker_ended
+from ctsdk.data.faults import FaultLog, UnreadableError
 from ctsdk.data.mixture import Mixture
 from ctsdk.data.sampling import FrameSampling
 from ctsdk.data.views import Cut, Frames, draw_views, normalised
+from ctsdk.data.workers import from_workers, start_worker
 from ctsdk.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -251,42 +248,11 @@ def batches(
         sampler=_numbers(start, stride, None if length is None else math.ceil(length / batch_size)),
         num_workers=num_workers,
         pin_memory=pin_memory,
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
         # Its own generator, because a DataLoader draws a seed, and would draw it from the global state.
         generator=torch.Generator().manual_seed(0),
     )
-    with _own_child_signals():
-        portions = iter(loader)
-    return map(dataset._received, _handed_over(portions) if num_workers else portions)
-
-
-def _handed_over(portions: Iterator[_Portion]) -> Iterator[_Portion]:
-    """Yield what workers send; what they meet themselves comes as a value, so an error here is of a broken connection.
-
-    Raises:
-        DataError: a worker was killed while it handed a portion over, which torch does not explain.
-    """
-    try:
-        yield from portions
-    except (OSError, EOFError) as error:
-        raise worker_ended(error) from error
-
-
-@contextmanager
-def _own_child_signals() -> Iterator[None]:
-    """Keep torch from raising an error wherever the program happens to be when a worker ends.
-
-    In the middle of a backward pass that would end the whole process. A loader also looks after its workers whenever it
-    waits for one.
-    """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
-        yield
-        return
-    before = signal.getsignal(signal.SIGCHLD)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
+    return map(dataset._received, from_workers(loader) if num_workers else loader)
 
 
 def _numbers(start: int, stride: int, stop: int | None) -> Iterable[int]:
@@ -303,14 +269,3 @@ class _Portions(Dataset[_Portion]):
         first, length = number * self.batch_size, self.dataset.length
         stop = first + self.batch_size
         return self.dataset._portion(range(first, stop if length is None else min(stop, length)))
-
-
-def _start_worker(worker: int) -> None:
-    """Prepare a process that makes samples."""
-    del worker
-    # The workers are the parallelism, and OpenCV's threads do not survive a fork.
-    import_cv2().setNumThreads(0)
-    # Job schedulers and terminals signal every process of a run. Its main process saves the state, and for that it
-    # needs its workers alive; they end when it does.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
