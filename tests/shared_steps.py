@@ -21,8 +21,20 @@ from ctsdk.trunk import Trunk
 if TYPE_CHECKING:
     from torch import Tensor
 
-CASES = ("toy", "toy_parts", "toy_recomputed", "ostrack", "ostrack_double", "seqtrack", "seqtrack_double")
+CASES = ("toy", "toy_parts", "toy_recomputed", "toy_spoilt", "ostrack", "ostrack_double", "seqtrack", "seqtrack_double")
 BATCH_SIZE, NUM_BATCHES = 4, 6
+
+
+class SpoiltAdapter(ToyAdapter):
+    """Its fourth loss is NaN in the last process, and in no other."""
+
+    num_losses = 0
+
+    def task_loss(self, prediction: ctsdk.Prediction, batch: ctsdk.Batch) -> dict[str, Tensor]:
+        losses = super().task_loss(prediction, batch)
+        self.num_losses += 1
+        is_last = int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1
+        return {"l1": losses["l1"] * float("nan")} if is_last and self.num_losses == 4 else losses
 
 
 def make_adapter(name: str) -> ctsdk.TrackerAdapter:
@@ -31,7 +43,7 @@ def make_adapter(name: str) -> ctsdk.TrackerAdapter:
         adapter = toy_adapter()
         for layer in Trunk("layers").blocks(adapter.teacher):
             layer.dropout.p = 0.0  # type: ignore[union-attr]
-        return adapter
+        return SpoiltAdapter(adapter.teacher) if name == "toy_spoilt" else adapter
     adapter = ctsdk.load_adapter(name.partition("_")[0], variant="tiny", weights="random")
     if name.endswith("double"):
         adapter.teacher.double()
@@ -64,11 +76,12 @@ def make_batches(adapter: ctsdk.TrackerAdapter, batch_size: int) -> list[ctsdk.B
     ]
 
 
-def run(name: str, num_steps: int, num_ranks: int, run_dir: Path | None = None) -> ctsdk.CompressionResult:
+def run(name: str, num_steps: int, num_ranks: int, run_dir: Path) -> ctsdk.CompressionResult:
     """Train a case."""
     adapter = make_adapter(name)
     settings = {"steps": num_steps, "batch_size": BATCH_SIZE, "validate_every": num_steps, "save_every": 2}
     settings |= {"learning_rate": 1e-4, "recompute_blocks": name.endswith("recomputed")}
+    settings |= {"on_non_finite": "roll_back" if name == "toy_spoilt" else "stop"}
     stages = {"encoder": 4, "decoder": 2} if name.startswith("seqtrack") else 3
     config = toy_config(stages=stages, training=settings)
     # "parts": each process reads its share of a step in two portions.

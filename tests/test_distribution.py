@@ -50,7 +50,7 @@ def steps(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def check_case(folder: Path, name: str, num_steps: int) -> None:
-    alone = run(name, num_steps, num_ranks=1)
+    alone = run(name, num_steps, 1, folder / name / "alone")
     first, second = (torch.load(folder / name / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(value, second["student"][key]) for key, value in first["student"].items())
     assert steps(first["history"]) == steps(second["history"])
@@ -72,10 +72,13 @@ def check_case(folder: Path, name: str, num_steps: int) -> None:
 
 
 def test_two_processes_are_one(tmp_path: Path) -> None:
-    names = ("toy", "toy_parts", "toy_recomputed", "ostrack_double", "seqtrack_double")
+    names = ("toy", "toy_parts", "toy_recomputed", "toy_spoilt", "ostrack_double", "seqtrack_double")
     launch(str(HERE / "shared_steps.py"), str(tmp_path), "4", *names)
     for name in names:
         check_case(tmp_path, name, 4)
+    # One process's NaN takes all of them back.
+    spoilt = torch.load(tmp_path / "toy_spoilt" / "rank-0.pt", weights_only=True)["history"]
+    assert [row["roll_back/from_step"] for row in spoilt if "roll_back/from_step" in row] == [3]
     # One process wrote, once; another number of processes may go on from there.
     states = States(tmp_path / "toy" / "run")
     assert [path.name for path in states.paths()] == ["step-00000002.pt", "step-00000004.pt"]
