@@ -201,8 +201,8 @@ def _load(config: OSTrackConfig, tensors: Mapping[str, Tensor], source: str) -> 
     """Return a network of the depth that `tensors` have, every tensor used."""
     own = from_official_layout(tensors)
     depth = count_blocks(own)
-    if depth != config.depth:
-        # Only the full tracker eliminates candidates; students of the official code are plain.
+    if depth != config.depth or is_of_student(tensors):
+        # Only the full tracker eliminates candidates; students of the official code are plain, of any depth.
         config = replace(config, depth=depth, keep_ratios={})
     tracker = _build(config)
     check_same_keys(own, tracker.state_dict(), source)

@@ -118,6 +118,14 @@ def test_weights_return_as_they_left(stages: int) -> None:
         assert torch.equal(adapter.predict(back, batch).boxes, adapter.predict(student, batch).boxes)
 
 
+def test_a_students_file_of_full_depth_is_plain_too() -> None:
+    adapter = narrow_adapter(ELIMINATING)
+    teacher = adapter.to_official(adapter.teacher)
+    student = {name.replace("backbone.blocks.", "backbone.distill_blocks."): value for name, value in teacher.items()}
+    assert [block.keep_ratio for block in adapter.from_official(student).backbone.blocks] == [None] * 12
+    assert adapter.from_official(teacher).backbone.blocks[3].keep_ratio == 0.7
+
+
 def test_a_students_file_does_for_the_full_variant(tmp_path: Path) -> None:
     tiny = ctsdk.load_adapter("ostrack", variant="tiny", weights="random")
     student = ctsdk.build_student(tiny, plan_stages(trunk_depths(tiny), 4))
