@@ -7,6 +7,7 @@ the network, map the box back into the frame, keep it inside. A tracker that dec
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -89,7 +90,8 @@ class CropSession:
         """Find the target in the next frame.
 
         Raises:
-            DataError: the frame is not an RGB image, or the session has not been started.
+            DataError: the frame is not an RGB image, the session has not been started, or the predicted box is not
+                finite.
         """
         if self.templates is None or self.template_boxes is None:
             raise DataError("update() was called before start(); start the session with a frame and a box.")
@@ -128,7 +130,14 @@ class CropSession:
     def _to_frame(self, box_cxcywh: Tensor, resize_factor: float, frame: NDArray[np.uint8]) -> BoxPx:
         """Map a box of the search crop to pixels of the frame."""
         size = self.adapter.spec.search_size
-        centre_x, centre_y, w, h = (box_cxcywh * size / resize_factor).tolist()
+        box = (box_cxcywh * size / resize_factor).tolist()
+        # Clipping would make a box in the corner of NaN, fit to be scored.
+        if not all(map(math.isfinite, box)):
+            raise DataError(
+                f"the tracker predicted the box {box}; expected four finite numbers. Its weights, or numbers too large "
+                "for its precision, are at fault: read the weights again, or run it in float32."
+            )
+        centre_x, centre_y, w, h = box
         # The official code forgets here that the crop's corner was rounded; so do we, to land on the same pixel.
         half_side = 0.5 * size / resize_factor
         left = self._box[0] + 0.5 * self._box[2] - half_side + centre_x - 0.5 * w

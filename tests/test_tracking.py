@@ -38,6 +38,15 @@ def test_a_box_outside_the_frame_is_refused(box: tuple[float, float, float, floa
         adapter.session(adapter.teacher).start(FRAME, box)
 
 
+def test_a_box_that_is_not_finite_is_refused() -> None:
+    class Lost(Still):
+        def predict(self, tracker: torch.nn.Module, batch: ctsdk.Batch) -> ctsdk.Prediction:
+            return ctsdk.Prediction(super().predict(tracker, batch).boxes * torch.nan)
+
+    with pytest.raises(ctsdk.DataError, match=r"box \[nan, nan, nan, nan\]; expected four finite numbers"):
+        list(track(Lost(toy_adapter().teacher), toy_adapter().teacher, [FRAME] * 2, (20.0, 20.0, 16.0, 16.0)))
+
+
 def test_misuse_is_refused() -> None:
     adapter = toy_adapter()
     session = adapter.session(adapter.teacher)

@@ -253,7 +253,9 @@ class SeqTrackSession(CropSession):
 
     def decode(self, prediction: Prediction) -> tuple[Tensor, float]:
         """Return the box (4,), cxcywh, and ten times the sum of its words' probabilities."""
-        return prediction.boxes[0], 10 * float(prediction.outputs["confidences"].sum())
+        confidences = prediction.outputs["confidences"][0]
+        # The likeliest of words that have no probability is a word like any other, but no place.
+        return prediction.boxes[0].where(confidences.isfinite(), torch.nan), 10 * float(confidences.sum())
 
     def _remember(self, templates: Tensor) -> None:
         """Keep templates (T, 1, 3, H, W) and what the tracker makes of them before its first block."""

@@ -248,6 +248,10 @@ def test_wrong_use_is_explained() -> None:
     session.start(sequence.frame(0), FIRST_BOX_XYWH_PX)
     with pytest.raises(DataError, match="RGB"):
         session.update(sequence.frame(1)[..., 0])
+    with torch.no_grad():
+        adapter.teacher.bottleneck.bias.fill_(torch.nan)
+    with pytest.raises(DataError, match="expected four finite numbers"):
+        session.update(sequence.frame(1))
 
 
 # -- data sets ---------------------------------------------------------------------------------------------------------
