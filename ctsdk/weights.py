@@ -33,12 +33,14 @@ __all__ = [
     "check_same_keys",
     "read_safetensors",
     "read_tensors",
+    "without_parallel_prefix",
     "write_json",
     "write_safetensors",
 ]
 
 # Ten times the largest training checkpoint of a tracker.
 _MAX_BYTES: Final = 16 << 30
+_PARALLEL: Final = "module."
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -59,7 +61,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     tensors = read_safetensors(path)[0] if _is_safetensors(path, start) else read_torch_file(path)
     if not tensors:
         raise CheckpointError(f"{path} contains no tensors; expected the weights of a tracker. Save it again.")
-    return _without_prefix(tensors)
+    return without_parallel_prefix(tensors)
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -160,6 +162,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def without_parallel_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors without the "module." that torch's parallel wrappers put in front of every name."""
+    while tensors and all(name.startswith(_PARALLEL) for name in tensors):
+        tensors = {name.removeprefix(_PARALLEL): tensor for name, tensor in tensors.items()}
+    return dict(tensors)
+
+
 def check_same_keys(seen: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
     """Refuse weights whose names or shapes are not exactly those of the tracker.
 
@@ -216,10 +225,3 @@ def _first_bytes(path: Path) -> bytes:
 def _is_safetensors(path: Path, start: bytes) -> bool:
     # The file starts with the length of its header in 8 bytes, then the header, a JSON object.
     return path.suffix == ".safetensors" or start[8:9] == b"{"
-
-
-def _without_prefix(tensors: dict[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
-    # torch's parallel wrappers put their own name in front of every other.
-    while all(name.startswith(prefix) for name in tensors):
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return tensors

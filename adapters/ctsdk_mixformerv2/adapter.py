@@ -25,11 +25,11 @@ from ctsdk import (
 )
 from ctsdk.boxes import cxcywh_to_xyxy, xywh_to_xyxy
 from ctsdk.tracking import CropSession
-from ctsdk.weights import check_same_keys, read_tensors
+from ctsdk.weights import check_same_keys, read_tensors, without_parallel_prefix
 from ctsdk_mixformerv2.losses import box_losses, complete_iou_loss, distribution_loss, score_divergence
 from ctsdk_mixformerv2.model import SIDES, Block, MixFormerV2, MixFormerV2Config
 from ctsdk_mixformerv2.variants import DEMO_WEIGHTS, VARIANTS, Tracking, Variant
-from ctsdk_mixformerv2.weights import TABLES, config_of, without_wrapper
+from ctsdk_mixformerv2.weights import TABLES, config_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +93,7 @@ class MixFormerV2Adapter(TrackerAdapter):
         elif weights is not None or variant in DEMO_WEIGHTS:
             path = Path(__file__).with_name(DEMO_WEIGHTS[variant]) if weights is None else Path(weights)
             tensors = read_tensors(path)
-            _check_architecture(config_of(without_wrapper(tensors), family.config), family, str(path), variant)
+            _check_architecture(config_of(tensors, family.config), family, str(path), variant)
             teacher = _load(family.config, tensors, str(path), resizes_tables=family.resizes_tables)
         else:
             raise CheckpointError(
@@ -304,7 +304,7 @@ def _load(
     config: MixFormerV2Config, tensors: Mapping[str, Tensor], source: str, *, resizes_tables: bool
 ) -> MixFormerV2:
     """Return a network of the architecture that `tensors` have, every tensor used."""
-    own = without_wrapper(tensors)
+    own = without_parallel_prefix(tensors)
     tracker = _build(config_of(own, config))
     state = tracker.state_dict()
     if resizes_tables:

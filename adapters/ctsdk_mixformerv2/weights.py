@@ -22,21 +22,12 @@ if TYPE_CHECKING:
 
     from ctsdk_mixformerv2.model import MixFormerV2Config
 
-__all__ = ["TABLES", "config_of", "without_wrapper"]
+__all__ = ["TABLES", "config_of"]
 
 TABLES = ("backbone.pos_embed_s", "backbone.pos_embed_t")
 """Keys of the fixed positions of search and template cells."""
 
 _BLOCKS = "backbone.blocks."
-# What torch's parallel wrappers put in front of every key.
-_PARALLEL = "module."
-
-
-def without_wrapper(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors under this package's keys."""
-    if tensors and all(key.startswith(_PARALLEL) for key in tensors):
-        return {key.removeprefix(_PARALLEL): value for key, value in tensors.items()}
-    return dict(tensors)
 
 
 def config_of(tensors: Mapping[str, Tensor], like: MixFormerV2Config) -> MixFormerV2Config:

@@ -16,6 +16,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ctsdk import CheckpointError
+from ctsdk.weights import without_parallel_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,16 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["count_blocks", "from_official_layout", "is_of_student", "to_official_layout"]
 
 _OWN, _STUDENT, _TEACHER_COPY = "backbone.blocks.", "backbone.distill_blocks.", "ori_"
-# What torch's parallel wrappers put in front of every key.
-_PARALLEL = "module."
 
 
 def from_official_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors under this package's keys; of a training checkpoint, the student."""
-    if tensors and all(key.startswith(_PARALLEL) for key in tensors):
-        tensors = {key.removeprefix(_PARALLEL): value for key, value in tensors.items()}
+    tensors = without_parallel_prefix(tensors)
     if not is_of_student(tensors):
-        return dict(tensors)
+        return tensors
     # In both CompressTracker layouts a plain "blocks" belongs to the frozen teacher.
     own = {k: v for k, v in tensors.items() if not k.startswith((_TEACHER_COPY, _OWN))}
     return {_renamed(key, _STUDENT, _OWN): value for key, value in own.items()}
@@ -42,7 +40,7 @@ def from_official_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def is_of_student(tensors: Mapping[str, Tensor]) -> bool:
     """Whether the tensors are in one of CompressTracker's layouts, which only its students have."""
-    return any(key.removeprefix(_PARALLEL).startswith(_STUDENT) for key in tensors)
+    return any(key.startswith(_STUDENT) for key in without_parallel_prefix(tensors))
 
 
 def to_official_layout(tensors: Mapping[str, Tensor], *, is_student: bool) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ctsdk import CheckpointError
+from ctsdk.weights import without_parallel_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,18 +33,15 @@ _BLOCKS, _LAYERS = "encoder.body.blocks.", "decoder.body.layers."
 _AFTER_BLOCKS = "encoder.body.norm.weight"
 # What a block adds to its tokens ends in these.
 _ENDS = ("attn.proj.weight", "attn.proj.bias", "mlp.fc2.weight", "mlp.fc2.bias")
-# What torch's parallel wrappers put in front of every key.
-_PARALLEL = "module."
 
 
 def from_official_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors without wrapper and without encoder blocks that change nothing."""
-    if tensors and all(key.startswith(_PARALLEL) for key in tensors):
-        tensors = {key.removeprefix(_PARALLEL): value for key, value in tensors.items()}
+    tensors = without_parallel_prefix(tensors)
     numbers = sorted(_numbers(tensors, _BLOCKS))
     kept = [number for number in numbers if not _changes_nothing(tensors, number)]
     if kept == numbers or not kept:
-        return dict(tensors)
+        return tensors
     own = {}
     for key, value in tensors.items():
         number = _number(key, _BLOCKS)
