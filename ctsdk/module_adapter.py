@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["ModuleAdapter", "OptionalMethods"]
 
 _NetworkT = TypeVar("_NetworkT", bound="nn.Module")
+_CAPABILITIES = frozenset({"official", "session"})
 _Found: TypeAlias = Prediction | Tensor | Mapping[str, Tensor]
 
 
@@ -64,12 +65,14 @@ class ModuleAdapter(TrackerAdapter):
         task_loss: the network's own losses against the truth, already weighted: scalars by name, or one scalar.
         spec: what the network sees.
         name: what saved results refer to; give it to one adapter only.
-        capabilities: see :class:`ctsdk.TrackerAdapter`; empty for a network that is no tracker.
+        capabilities: some of "session" and "official", see :class:`ctsdk.TrackerAdapter`; empty for a network that is
+            no tracker.
         **methods: other methods of the contract by their names, such as ``guidance_loss=my_guidance``; see
             :class:`OptionalMethods`. To evaluate in several processes, all must be functions of a module.
 
     Raises:
-        AdapterContractError: the contract has no optional method of such a name, or `trunks` leads nowhere.
+        AdapterContractError: the contract has no optional method or capability of such a name, or `trunks` leads
+            nowhere.
     """
 
     def __init__(
@@ -87,7 +90,7 @@ class ModuleAdapter(TrackerAdapter):
         super().__init__(teacher)
         self.name = name  # type: ignore[misc]  # a class variable where each adapter has a class of its own
         self.spec = spec
-        self.capabilities = frozenset(capabilities)
+        self.capabilities = _checked(capabilities)
         self._trunks = _by_name(trunks)
         # A student and a mix are of the teacher's class.
         self._predict: Callable[..., _Found] = predict
@@ -133,7 +136,7 @@ class ModuleAdapter(TrackerAdapter):
     def task_loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of the function that was given; one scalar is named ``loss``."""
         losses = self._task_loss(prediction, batch)
-        return {"loss": losses} if isinstance(losses, Tensor) else dict(losses)
+        return dict(losses) if isinstance(losses, Mapping) else {"loss": losses}
 
     def guidance_loss(self, student: Prediction, teacher: Prediction, batch: Batch) -> dict[str, Tensor]:
         """Return what the contract's default is for a tracker; else the mean squared error of each output."""
@@ -142,6 +145,21 @@ class ModuleAdapter(TrackerAdapter):
         return {name: F.mse_loss(output, teacher.outputs[name]) for name, output in student.outputs.items()}
 
 
+def _checked(capabilities: Iterable[str]) -> frozenset[str]:
+    # "session" alone is seven letters, and one misspelt names nothing: either would be a network that is no tracker.
+    if isinstance(capabilities, str) or not (named := frozenset(capabilities)) <= _CAPABILITIES:
+        raise AdapterContractError(
+            f"ModuleAdapter got capabilities={capabilities!r}; expected a tuple or set of some of "
+            f"{', '.join(map(repr, sorted(_CAPABILITIES)))}, or () for a network that is no tracker."
+        )
+    return named
+
+
 def _by_name(trunks: str | Mapping[str, str | Trunk]) -> dict[str, Trunk]:
+    if not isinstance(trunks, str | Mapping):
+        raise AdapterContractError(
+            f"ModuleAdapter got trunks={trunks!r:.80}; expected the path of one list of blocks, such as "
+            "'backbone.blocks', or paths by name, such as {'encoder': 'encoder.layers'}."
+        )
     named = {trunks.rpartition(".")[2]: trunks} if isinstance(trunks, str) else trunks
     return {name: place if isinstance(place, Trunk) else Trunk(place) for name, place in named.items()}

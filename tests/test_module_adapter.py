@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from ctsdk.boxes import xywh_to_cxcywh
 from ctsdk.testing import check_adapter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 
@@ -273,6 +273,26 @@ def test_trunks_may_be_several_and_may_have_names() -> None:
         spec=adapter.spec,
     )
     assert {name: len(trunk.blocks(two.teacher)) for name, trunk in two.trunks().items()} == {"first": 2, "last": 2}
+
+
+@pytest.mark.parametrize("capabilities", ["session", ("sesion",)])
+def test_capabilities_that_name_nothing_are_refused(capabilities: Iterable[str]) -> None:
+    with pytest.raises(ctsdk.AdapterContractError, match=r"expected a tuple or set of some of 'official', 'session'"):
+        tracker_adapter(capabilities=capabilities)
+
+
+@pytest.mark.parametrize("trunks", [["backbone.blocks"], ctsdk.Trunk("backbone.blocks")])
+def test_trunks_without_names_are_refused(trunks: Any) -> None:
+    adapter = tracker_adapter()
+    with pytest.raises(ctsdk.AdapterContractError, match="expected the path of one list of blocks"):
+        ctsdk.ModuleAdapter(adapter.teacher, trunks=trunks, predict=look, task_loss=distance, spec=adapter.spec)
+
+
+def test_a_loss_that_is_no_tensor_is_explained() -> None:
+    adapter = tracker_adapter()
+    adapter._task_loss = lambda prediction, batch: 3.0
+    with pytest.raises(ctsdk.AdapterContractError, match="gave 'loss' of type float; expected a scalar tensor"):
+        ctsdk.compress(adapter, config(), batches=[adapter.example_batch()])
 
 
 def test_what_cannot_work_is_refused() -> None:
