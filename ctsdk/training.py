@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from ctsdk.acceleration import changed_blocks, channels_last
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
 from ctsdk.contract import look_before_training
-from ctsdk.data.feed import explained_worker_deaths, gather
+from ctsdk.data.feed import explained_worker_deaths, gather, refuse_larger_step
 from ctsdk.divergence import weights_not_finite
 from ctsdk.errors import ConfigError, TrainingError, TrainingInterruptedError
 from ctsdk.interruption import Interruption
@@ -245,9 +245,11 @@ class Trainer:
         self._save(metrics)
 
     def _gather(self, batches: Iterator[Batch]) -> list[Batch]:
-        """Return this process's parts of a step; with the first ones a mistaken adapter shows."""
-        parts = gather(batches, self.config.training.batch_size, self.ranks)
+        """Return this process's parts of a step; with the first ones mistaken batches and a mistaken adapter show."""
+        batch_size = self.config.training.batch_size
+        parts = gather(batches, batch_size, self.ranks)
         if self.step == 0:
+            refuse_larger_step(parts, batch_size, self.ranks)
             look_before_training(self.adapter, self.student, self.plans, parts[0].to(self.device))
         return parts
 

@@ -16,7 +16,7 @@ from toy import toy_batches
 
 import ctsdk
 from ctsdk.checkpoints import States
-from ctsdk.data.feed import endless, gather
+from ctsdk.data.feed import endless, gather, refuse_larger_step
 from ctsdk.data.sources import micro_batch_size
 from ctsdk.distribution import averaging_gradients, batch_norm_over_ranks
 from ctsdk.ranks import Ranks
@@ -114,6 +114,19 @@ def test_batches_are_dealt_out() -> None:
     assert [list(itertools.islice(share, 3)) for share in shares] == [[11, 10, 12], [12, 11, 10]]
     parts = gather(iter(toy_batches(3)), 8)
     assert [part.size for part in parts] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "num_parts", "num_ranks"), [(8, 1, 2), (8, 2, 1), (4, 1, 1), (6, 1, 2), (5, 2, 1)]
+)
+def test_batches_that_make_up_the_same_step_are_taken(batch_size: int, num_parts: int, num_ranks: int) -> None:
+    refuse_larger_step(toy_batches(num_parts), batch_size, Ranks(num_ranks=num_ranks))  # of 4 samples each
+
+
+def test_batches_too_large_to_be_shared_are_refused() -> None:
+    says = r"hold 4 samples each, so 2 processes take 8 of them in a step, where one takes 4 .*batch_size=8"
+    with pytest.raises(ctsdk.ConfigError, match=says):
+        refuse_larger_step(toy_batches(1), 4, Ranks(num_ranks=2))
 
 
 def test_every_process_has_the_same_share_of_a_batch() -> None:

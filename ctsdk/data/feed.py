@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ctsdk.adapter import Batch
 from ctsdk.data.workers import worker_ended
-from ctsdk.errors import DataError
+from ctsdk.errors import ConfigError, DataError
 from ctsdk.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["endless", "explained_worker_deaths", "gather"]
+__all__ = ["endless", "explained_worker_deaths", "gather", "refuse_larger_step"]
 
 
 def endless(batches: Iterable[Batch], start: int, stride: int = 1) -> Iterator[Batch]:
@@ -54,6 +55,28 @@ def gather(batches: Iterator[Batch], num_samples: int, ranks: Ranks | None = Non
         parts.append(batch)
         num_gathered += ranks.add_up([batch.size])[0]
     return parts
+
+
+def refuse_larger_step(parts: list[Batch], num_samples: int, ranks: Ranks) -> None:
+    """Refuse batches of which all ranks together take more for a step than one process would.
+
+    Args:
+        parts: this rank's parts of a step, as :func:`gather` gave them.
+        num_samples: that a step is to have.
+        ranks: that share the step.
+
+    Raises:
+        ConfigError: the same learning rate would go with a larger step.
+    """
+    size, num_taken = parts[0].size, len(parts) * ranks.num_ranks
+    num_alone = math.ceil(num_samples / size)
+    if num_taken > num_alone:
+        raise ConfigError(
+            f"batches hold {size} samples each, so {ranks.num_ranks} processes take {num_taken * size} of them in a "
+            f"step, where one takes {num_alone * size} (training.batch_size is {num_samples}). Give smaller batches, "
+            f"of which a multiple of {ranks.num_ranks} make up a step, or training.batch_size={num_taken * size} if "
+            "that is meant."
+        )
 
 
 @contextmanager
