@@ -14,6 +14,7 @@ from ctsdk.errors import CheckpointError, TrainingError
 from ctsdk.weights import atomic_write
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ctsdk.config import CompressionConfig
@@ -27,7 +28,7 @@ _NAME = re.compile(r"step-(\d+)\.pt")
 _KEYS = frozenset(
     {
         *("step", "batches_read", "stage_runs", "rate_scale", "num_roll_backs"),
-        *("student", "optimizer", "scaler", "config"),
+        *("student", "optimizer", "scaler", "config", "teacher"),
     }
 )
 # What a run may change when it goes on, because none of it changes a figure.
@@ -87,15 +88,17 @@ class States:
         self._tidy()
         return path
 
-    def read(self, path: Path, config: CompressionConfig) -> dict[str, Any]:
-        """Return a state of a run with this configuration, its tensors on the CPU.
+    def read(self, path: Path, config: CompressionConfig, teacher: Mapping[str, str | None]) -> dict[str, Any]:
+        """Return a state of a run with this configuration and teacher, its tensors on the CPU.
 
         Args:
             path: one of :meth:`paths`.
             config: of the run that is to go on.
+            teacher: what tells its teacher from others.
 
         Raises:
-            TrainingError: the state cannot be read, or is of another configuration: every key that differs is named.
+            TrainingError: the state cannot be read, or is of another configuration or teacher: every key that differs
+                is named.
         """
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -103,12 +106,13 @@ class States:
             raise TrainingError(f"cannot read the training state {path}: {error}. {self._without(path)}") from error
         if not isinstance(state, dict) or not state.keys() >= _KEYS:
             raise TrainingError(f"{path} holds no training state of this ctsdk. {self._without(path)}")
-        changed = differences(json.loads(state["config"]), config.to_mapping())
+        was, now = json.loads(state["config"]), config.to_mapping()
+        changed = differences({**was, "teacher": state["teacher"]}, {**now, "teacher": dict(teacher)})
         lines = [f"  {key}: was {was!r}, is {now!r}" for key, (was, now) in changed.items() if key not in _FREE]
         if lines:
             raise TrainingError(
-                f"the training state {path} belongs to another configuration; a run can only go on as it began. Give "
-                "back the old values, or use another run_dir. What differs:\n" + "\n".join(lines)
+                f"the training state {path} belongs to another configuration or teacher; a run can only go on as it "
+                "began. Give back the old values, or use another run_dir. What differs:\n" + "\n".join(lines)
             )
         return state
 

@@ -23,11 +23,13 @@ from ctsdk.files import MAX_DESCRIPTION_BYTES, read_bounded
 from ctsdk.weights import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor
 
     from ctsdk.adapter import TrackerAdapter
 
-__all__ = ["RECORD_FILE", "Sitting", "batch_sha256", "hardware", "versions"]
+__all__ = ["RECORD_FILE", "Sitting", "batch_sha256", "hardware", "tensors_sha256", "versions"]
 
 RECORD_FILE = "run.json"
 _FORMAT = 1
@@ -115,10 +117,13 @@ def hardware(device: torch.device) -> dict[str, str | int | None]:
 
 def batch_sha256(batch: Batch) -> str:
     """Return the SHA-256 of the names, shapes, types and bytes of all tensors of a batch."""
+    return tensors_sha256({name: value for name, value in vars(batch).items() if name != "extra"} | batch.extra)
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names, shapes, types and bytes, wherever the tensors lie."""
     digest = hashlib.sha256()
-    for name, tensor in sorted({**vars(batch), **batch.extra}.items()):
-        if name == "extra":
-            continue
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from signal import Signals
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,6 +27,7 @@ from ctsdk.interruption import Interruption
 from ctsdk.metrics import MetricsLog
 from ctsdk.pace import Pace
 from ctsdk.ranks import Ranks
+from ctsdk.record import tensors_sha256
 from ctsdk.stepper import NotFiniteError, Stepper
 from ctsdk.steps import frozen, own_randomness
 
@@ -183,6 +185,12 @@ class Trainer:
             raise ConfigError("this run has no folder to save its state in; pass run_dir to compress().")
         return self.ranks.from_first(lambda: states.write(self.step, self._state()))
 
+    @cached_property
+    def _teacher(self) -> dict[str, str | None]:
+        """What tells the teacher from others."""
+        sha256 = tensors_sha256(self.adapter.teacher.state_dict())
+        return {"adapter": self.adapter.name, "variant": self.adapter.variant, "sha256": sha256}
+
     def _state(self) -> dict[str, Any]:
         return {
             "step": self.step,
@@ -191,6 +199,7 @@ class Trainer:
             "num_roll_backs": self.num_roll_backs,
             **self.stepper.state(),
             "config": self.config.model_dump_json(),
+            "teacher": self._teacher,
         }
 
     def load_state(self, path: Path) -> None:
@@ -198,12 +207,12 @@ class Trainer:
 
         Raises:
             ConfigError: the run keeps no states.
-            TrainingError: the state is of another configuration, or cannot be read.
+            TrainingError: the state is of another configuration or teacher, or cannot be read.
         """
         states = self.states
         if states is None:
             raise ConfigError("this run has no folder to read a state from; pass run_dir to compress().")
-        state = self.ranks.from_first(lambda: states.read(path, self.config))
+        state = self.ranks.from_first(lambda: states.read(path, self.config, self._teacher))
         self.stepper.load_state(state)
         for name in ("step", "batches_read", "rate_scale", "num_roll_backs"):
             setattr(self, name, state[name])

@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+TEACHER = {"adapter": "toy", "variant": None, "sha256": "0" * 64}
+
+
 def state(step: int, size: int = 1, **changes: object) -> dict[str, Any]:
     config = toy_config(**changes).model_dump_json()
     counts = {"step": step, "batches_read": step, "stage_runs": {}, "rate_scale": 1.0, "num_roll_backs": 0}
-    return {**counts, "student": {"x": torch.zeros(size)}, "optimizer": {}, "scaler": {}, "config": config}
+    tensors = {"student": {"x": torch.zeros(size)}, "optimizer": {}, "scaler": {}}
+    return {**counts, **tensors, "config": config, "teacher": TEACHER}
 
 
 def test_the_last_few_are_kept_in_the_order_of_their_steps(tmp_path: Path) -> None:
@@ -29,7 +33,7 @@ def test_the_last_few_are_kept_in_the_order_of_their_steps(tmp_path: Path) -> No
         states.write(step, state(step))
     assert [path.name for path in states.paths()] == ["step-00000090.pt", "step-00000100.pt"]
     assert states.latest() == states.paths()[-1]
-    assert states.read(states.paths()[0], toy_config())["step"] == 90
+    assert states.read(states.paths()[0], toy_config(), TEACHER)["step"] == 90
     states.remove_all()
     assert states.latest() is None
 
@@ -47,11 +51,20 @@ def test_every_key_that_differs_is_named_and_what_changes_no_figure_may_differ(t
     states = States(tmp_path)
     path = states.write(1, state(1))
     free = {"save_every": 7, "save_every_minutes": None, "num_states": 1, "recompute_blocks": True}
-    assert states.read(path, toy_config(training=free, data={"num_workers": 3}))["step"] == 1
+    assert states.read(path, toy_config(training=free, data={"num_workers": 3}), TEACHER)["step"] == 1
     with pytest.raises(ctsdk.TrainingError, match="belongs to another configuration") as caught:
-        states.read(path, toy_config(seed=4, stages=[2, 4], training={"steps": 13}))
+        states.read(path, toy_config(seed=4, stages=[2, 4], training={"steps": 13}), TEACHER)
     lines = str(caught.value).splitlines()[1:]
     assert lines == ["  stages: was 3, is [2, 4]", "  training.steps: was 12, is 13", "  seed: was 0, is 4"]
+
+
+def test_another_teacher_is_refused(tmp_path: Path) -> None:
+    config = toy_config(training={"save_every": 2})
+    ctsdk.compress(toy_adapter(), config, batches=toy_batches(), run_dir=tmp_path)
+    with pytest.raises(ctsdk.TrainingError, match=r"another configuration or teacher(.|\n)*teacher.sha256: was "):
+        ctsdk.compress(toy_adapter(seed=1), config, batches=toy_batches(), run_dir=tmp_path, resume=True)
+    with pytest.raises(ctsdk.TrainingError, match="another configuration or teacher"):
+        ctsdk.compress(toy_adapter(depth=9), config, batches=toy_batches(), run_dir=tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04junk"])
@@ -61,10 +74,10 @@ def test_a_damaged_state_is_refused_and_the_one_before_is_named(tmp_path: Path, 
     path = states.write(2, state(2))
     path.write_bytes(content)
     with pytest.raises(ctsdk.TrainingError, match=r"cannot read .*Remove it to go on from step-00000001\.pt"):
-        states.read(path, toy_config())
+        states.read(path, toy_config(), TEACHER)
     torch.save({"step": 2}, path)
     with pytest.raises(ctsdk.TrainingError, match="holds no training state"):
-        states.read(path, toy_config())
+        states.read(path, toy_config(), TEACHER)
 
 
 class Opened:
@@ -81,7 +94,7 @@ def test_reading_a_state_runs_nothing(tmp_path: Path) -> None:
     states = States(tmp_path)
     path = states.write(1, {**state(1), "student": Opened(tmp_path / "ran")})
     with pytest.raises(ctsdk.TrainingError, match="cannot read"):
-        states.read(path, toy_config())
+        states.read(path, toy_config(), TEACHER)
     assert not (tmp_path / "ran").exists()
 
 
