@@ -395,8 +395,10 @@ def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise ConfigError(f"override {override!r} has no value; expected key=value, such as training.steps=500.")
+    if not separator or not key or not text.strip():
+        raise ConfigError(
+            f"override {override!r} has no value; expected key=value, such as training.steps=500. For none, write null."
+        )
     *sections, last = key.split(".")
     place = values
     for section in sections:

@@ -74,6 +74,7 @@ def test_a_configuration_survives_json() -> None:
         ("losses.task=-1", "losses.task"),
         ("seed.x=1", "'seed' is a value"),
         ("training.steps", "has no value"),
+        ("training.steps=", "has no value.* For none, write null"),
         ("stages=[", "is no valid value"),
     ],
 )
