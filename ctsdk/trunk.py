@@ -85,8 +85,8 @@ class Trunk:
         """Let `tracker` run with `blocks` inside the context; its own list is back afterwards, whatever happens."""
         parent, name = self._parent(tracker)
         own = getattr(parent, name)
-        self.assign(tracker, blocks)
         try:
+            self.assign(tracker, blocks)
             yield
         finally:
             setattr(parent, name, own)

@@ -39,6 +39,17 @@ def test_own_list_is_back_after_an_error_and_after_swap_saw_both_changes() -> No
     assert seen == [2, 4]
 
 
+def test_own_list_is_back_after_an_error_of_after_swap() -> None:
+    def mend(tracker: nn.Module) -> None:
+        if len(tracker.inner.blocks) == 2:  # type: ignore[union-attr, arg-type]
+            raise RuntimeError("two blocks are too few")
+
+    trunk, tracker = Trunk("inner.blocks", after_swap=mend), Owner(nn.ModuleList(linears(4)))
+    with pytest.raises(RuntimeError, match="too few"), trunk.swapped(tracker, linears(2)):
+        pass
+    assert len(tracker.inner.blocks) == 4
+
+
 def test_a_range_keeps_the_blocks_around_it() -> None:
     own, other = linears(6), linears(1)
     tracker, trunk = Owner(nn.ModuleList(own)), Trunk("inner.blocks", start=1, stop=-2)
