@@ -248,7 +248,8 @@ class Trainer:
                 metrics.add_pace(self.step, **measured)
             if is_validating and settings.validate_every and self.step % settings.validate_every == 0:
                 metrics.add(self.step, **self.validate(validation))
-            if self._is_to_save(interruption, metrics, time.monotonic() - saved_at):
+            is_to_save = self._is_to_save(interruption, metrics, time.monotonic() - saved_at)
+            if is_to_save and self.step < settings.num_steps:
                 self._save(metrics)
                 saved_at = time.monotonic()
         self._save(metrics)
@@ -316,9 +317,12 @@ class Trainer:
         """Go back to the last saved state with a smaller rate, or end the run if that was not asked for."""
         settings, broken = self.config.training, self.step
         path = self.ranks.from_first(self.states.latest) if self.states else None
-        if settings.on_non_finite == "stop" or path is None or self.num_roll_backs == settings.max_roll_backs:
+        if settings.on_non_finite == "stop":
             self._give_up(seen, metrics)
-        assert path is not None
+        if path is None:
+            self._give_up(f"{seen} No state was saved yet to which the run could go back.", metrics)
+        if self.num_roll_backs == settings.max_roll_backs:
+            self._give_up(f"{seen} The run went back {self.num_roll_backs} times (training.max_roll_backs).", metrics)
         scale, number = self.rate_scale * settings.roll_back_factor, self.num_roll_backs + 1
         self.load_state(path)
         self.rate_scale, self.num_roll_backs = scale, number
@@ -342,9 +346,10 @@ class Trainer:
             metrics.sync()
             path = self.ranks.from_first(self.states.latest) if self.states else None
             kept = f"The last good state is kept in {path}." if path else "No state from before was saved."
+        more = ", or training.on_non_finite=roll_back" if self.config.training.on_non_finite == "stop" else ""
         raise TrainingError(
             f"{seen} {kept} Check the batches for NaN, or begin anew with a lower training.learning_rate, "
-            "training.precision=float32 or training.on_non_finite=roll_back.",
+            f"training.precision=float32{more}.",
             student=self.student,
             state_path=path,
         )

@@ -153,11 +153,19 @@ def test_going_back_has_an_end(tmp_path: Path) -> None:
     adapter = LossAdapter(toy_adapter().teacher)
     adapter.bad_calls = tuple(range(6, 100))
     config = toy_config(training={"on_non_finite": "roll_back", "save_every": 2, "max_roll_backs": 2})
-    with pytest.raises(ctsdk.TrainingError, match="step 4: a loss or gradient is not finite"):
+    with pytest.raises(ctsdk.TrainingError, match="step 4: a loss or gradient is not finite") as caught:
         ctsdk.compress(adapter, config, batches=toy_batches(), run_dir=tmp_path)
+    assert "The run went back 2 times (training.max_roll_backs)." in str(caught.value)
+    assert "or training.on_non_finite=roll_back" not in str(caught.value)
     assert torch.load(States(tmp_path).paths()[-1], weights_only=True)["num_roll_backs"] == 2
     with pytest.raises(ctsdk.ConfigError, match="roll_back needs run_dir"):
         ctsdk.compress(adapter, config, batches=toy_batches())
+
+
+def test_going_back_needs_a_state(tmp_path: Path) -> None:
+    config = toy_config(training={"on_non_finite": "roll_back"})
+    with pytest.raises(ctsdk.TrainingError, match="No state was saved yet to which the run could go back"):
+        ctsdk.compress(LossAdapter(toy_adapter().teacher), config, batches=toy_batches(), run_dir=tmp_path)
 
 
 def test_a_bad_step_leaves_the_student_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
