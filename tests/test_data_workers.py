@@ -20,7 +20,10 @@ def test_a_worker_that_ends_while_it_hands_a_batch_over_is_explained() -> None:
 
     seen = _handed_over(portions())
     assert next(seen) == "whole"
-    with pytest.raises(DataError, match=r"a process that makes batches ended: .*reset by peer.* with resume"):
+    says = (
+        r"a process that makes batches ended: it was killed while it handed a batch over .*reset by peer.* with resume"
+    )
+    with pytest.raises(DataError, match=says):
         next(seen)
 
 

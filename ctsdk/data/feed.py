@@ -94,4 +94,4 @@ def explained_worker_deaths() -> Iterator[None]:
     except RuntimeError as error:
         if not re.match(r"DataLoader worker \(pid", str(error)):
             raise
-        raise worker_ended(error) from error
+        raise worker_ended(str(error)) from error

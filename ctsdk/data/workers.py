@@ -58,10 +58,10 @@ def start_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def worker_ended(error: BaseException) -> DataError:
-    """Return the error that says what to do when a worker ended before its time."""
+def worker_ended(why: str) -> DataError:
+    """Return the error that says what to do when a worker ended before its time, and `why`, a sentence."""
     return DataError(
-        f"a process that makes batches ended: {error} If the memory ran out, use fewer data.num_workers. Then go on "
+        f"a process that makes batches ended: {why} If the memory ran out, use fewer data.num_workers. Then go on "
         "from the last saved state with resume."
     )
 
@@ -70,7 +70,10 @@ def _handed_over(portions: Iterator[T]) -> Iterator[T]:
     try:
         yield from portions
     except (OSError, EOFError) as error:
-        raise worker_ended(error) from error
+        # EOFError has nothing to say.
+        raise worker_ended(
+            f"it was killed while it handed a batch over ({str(error) or type(error).__name__})."
+        ) from error
 
 
 def _end_running() -> None:
