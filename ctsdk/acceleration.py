@@ -14,11 +14,11 @@ from torch.utils.checkpoint import checkpoint
 from ctsdk.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ctsdk.adapter import TrackerAdapter
 
-__all__ = ["autocast", "changed_blocks", "channels_last", "make_scaler"]
+__all__ = ["autocast", "channels_last", "compiled_blocks", "make_scaler", "recomputed_blocks"]
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -63,44 +63,55 @@ def channels_last(*trackers: nn.Module, is_wanted: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def changed_blocks(
-    adapter: TrackerAdapter, student: nn.Module, *, is_compiled: bool, is_recomputed: bool
-) -> Iterator[None]:
-    """Let the blocks of teacher and student run compiled, or remember only their inputs, while the context is open.
+def compiled_blocks(adapter: TrackerAdapter, student: nn.Module, *, is_wanted: bool) -> Iterator[None]:
+    """Let the blocks of teacher and student run compiled while the context is open.
 
-    Each block is compiled on its own, so that a mix is put together from what is compiled already. Only a block's
-    ``forward`` is changed, because imitation hooks blocks, other ones in each step, and hooks around the compiled part
-    need no new one.
+    Each block is compiled on its own, so that a mix is put together from what is compiled already.
+    """
+    with _other_forwards(_blocks(adapter, student) if is_wanted else [], torch.compile):
+        yield
 
-    Args:
-        adapter: the teacher and its blocks.
-        student: the student.
-        is_compiled: whether blocks are compiled.
-        is_recomputed: whether what a block remembers for the way back is computed again there, with the same random
-            numbers (activation checkpointing).
+
+@contextlib.contextmanager
+def recomputed_blocks(adapter: TrackerAdapter, student: nn.Module, *, is_wanted: bool) -> Iterator[None]:
+    """Let the blocks of teacher and student remember only their inputs while the context is open.
+
+    What the way back needs is computed again there, with the same random numbers (activation checkpointing).
 
     Raises:
-        ConfigError: a block that is to be recomputed holds batch norm, whose statistics would move twice a step.
+        ConfigError: a block holds batch norm, whose statistics would move twice a step.
     """
-    blocks = [
-        block
-        for trunk in adapter.trunks().values()
-        for tracker in (adapter.teacher, student)
-        for block in trunk.blocks(tracker)
-        if is_compiled or is_recomputed
-    ]
-    if is_recomputed and any(isinstance(module, _BatchNorm) for block in blocks for module in block.modules()):
+    blocks = _blocks(adapter, student) if is_wanted else []
+    if any(isinstance(module, _BatchNorm) for block in blocks for module in block.modules()):
         raise ConfigError(
             f"training.recompute_blocks cannot be used with {adapter.name}: its blocks hold batch norm, whose "
             "statistics would move twice in a step. Lower training.micro_batch_size instead."
         )
-    for block in blocks:
-        if is_compiled:
-            block.forward = torch.compile(block.forward)
-        if is_recomputed:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-    try:
+    with _other_forwards(blocks, lambda forward: partial(checkpoint, forward, use_reentrant=False)):
         yield
-    finally:
+
+
+def _blocks(adapter: TrackerAdapter, student: nn.Module) -> list[nn.Module]:
+    trackers = (adapter.teacher, student)
+    return [block for trunk in adapter.trunks().values() for tracker in trackers for block in trunk.blocks(tracker)]
+
+
+@contextlib.contextmanager
+def _other_forwards(
+    blocks: list[nn.Module], change: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    """Change what `blocks` do while the context is open.
+
+    Only their ``forward``, because imitation hooks blocks, other ones in each step, and hooks around what is compiled
+    need nothing compiled anew.
+    """
+    with contextlib.ExitStack() as stack:
         for block in blocks:
-            del block.forward
+            # Another context may have put its own there.
+            before = vars(block).get("forward")
+            block.forward = change(block.forward)
+            if before is None:
+                stack.callback(delattr, block, "forward")
+            else:
+                stack.callback(setattr, block, "forward", before)
+        yield

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 from tqdm.auto import tqdm
 
-from ctsdk.acceleration import changed_blocks, channels_last
+from ctsdk.acceleration import channels_last, compiled_blocks, recomputed_blocks
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
 from ctsdk.contract import look_before_training
 from ctsdk.data.feed import explained_worker_deaths, gather, refuse_larger_step
@@ -138,11 +138,8 @@ class Trainer:
         with (
             frozen(self.adapter.teacher),
             channels_last(self.adapter.teacher, self.student, is_wanted=settings.channels_last),
-            changed_blocks(
-                *(self.adapter, self.student),
-                is_compiled=settings.compile_blocks,
-                is_recomputed=settings.recompute_blocks,
-            ),
+            compiled_blocks(self.adapter, self.student, is_wanted=settings.compile_blocks),
+            recomputed_blocks(self.adapter, self.student, is_wanted=settings.recompute_blocks),
             own_randomness(self.device),
             Interruption(is_wanted=self.states is not None) as interruption,
             explained_worker_deaths(),
