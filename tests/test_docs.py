@@ -27,6 +27,19 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert set(ctsdk.__all__) <= described
 
 
+def test_the_overview_has_every_public_name_and_no_other() -> None:
+    rows = re.findall(
+        r"^\| \[.*?\| (.*) \|$", (DOCS / "reference" / "index.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(ctsdk.__all__)
+
+
+def test_the_readme_leads_to_every_guide() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    guides = [page for folder in ("tutorial", "how-to", "explanation") for page in (DOCS / folder).glob("*.md")]
+    assert [page.name for page in guides if f"({page.relative_to(ROOT)})" not in text] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)

@@ -13,7 +13,7 @@ module, in reading order        what it holds
 ==============================  =====================================================
 
 Results go to stdout; progress, logs and errors to stderr. The exit code is 0 when all went well, 1 for an error that
-ctsdk explains, 2 for wrong usage, 130 after Ctrl-C.
+ctsdk explains, 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
 """
 
 from ctsdk.cli.main import app, main
