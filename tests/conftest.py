@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import pytest
 from golden.synthetic_weights import draw_all
 from official_files import official_file
 
 from ctsdk.cli import main
+from ctsdk.data.photographs import procedural_textures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,6 +51,15 @@ def ostrack_plain(ostrack_file: Path) -> OSTrackAdapter:
     from ctsdk_ostrack.adapter import OSTrackAdapter
 
     return OSTrackAdapter.load("vitb_256_mae_32x4_ep300", ostrack_file)
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three small pictures, for synthetic videos that are made quickly."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for index, texture in enumerate(procedural_textures(0, 3, (120, 90))):
+        cv2.imwrite(str(folder / f"{index}.png"), texture)
+    return folder
 
 
 @pytest.fixture

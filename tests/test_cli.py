@@ -20,7 +20,6 @@ from golden_sequence import FIRST_BOX_XYWH_PX, NUM_FRAMES, SIZE_PX, frame
 
 import ctsdk
 from ctsdk.cli import main
-from ctsdk.data.photographs import procedural_textures
 from ctsdk.stepper import Stepper
 from ctsdk.video import open_frames, write_video
 
@@ -30,14 +29,6 @@ if TYPE_CHECKING:
 
 TINY = ["--adapter", "ostrack", "--variant", "tiny", "--weights", "random"]
 BOX = ",".join(map(str, FIRST_BOX_XYWH_PX))
-
-
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photographs")
-    for index, texture in enumerate(procedural_textures(0, 3, (120, 90))):
-        cv2.imwrite(str(folder / f"{index}.png"), texture)
-    return folder
 
 
 @pytest.fixture(scope="module")

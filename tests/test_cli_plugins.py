@@ -64,13 +64,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         sys.modules.pop(name, None)
 
 
-def test_a_tracker_in_a_file_is_compressed_and_used(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tracker_in_a_file_is_compressed_and_used(
+    folder: Path, photographs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plugin = ["--plugin", str(folder / "own_toy.py")]
     run = folder / "run"
-    words = ["training.steps=2", "training.batch_size=2", "training.device=cpu", "stages=1"]
-    settings = [word for value in words for word in ("--set", value)]
-    photographs = ["--set", f"data.photographs={_photographs(folder)}", "--set", "data.num_sequences=2"]
-    assert main(["compress", "--adapter", "own-toy", *plugin, "--out", str(run), *settings, *photographs]) == 0
+    values = [
+        *("training.steps=2", "training.batch_size=2", "training.device=cpu", "stages=1"),
+        *(f"data.photographs={photographs}", "data.num_sequences=2"),
+    ]
+    settings = [word for value in values for word in ("--set", value)]
+    assert main(["compress", "--adapter", "own-toy", *plugin, "--out", str(run), *settings]) == 0
     assert json.loads((run / "result.json").read_text())["adapter"]["name"] == "own-toy"
     capsys.readouterr()
 
@@ -124,15 +128,3 @@ def test_a_file_that_is_no_plugin_is_refused(
     if text is not None:
         path.write_text(text)
     assert told in refused(*command, "--plugin", str(path))
-
-
-def _photographs(folder: Path) -> Path:
-    import cv2
-
-    from ctsdk.data.photographs import procedural_textures
-
-    photographs = folder / "photographs"
-    photographs.mkdir()
-    for index, texture in enumerate(procedural_textures(0, 3, (120, 90))):
-        cv2.imwrite(str(photographs / f"{index}.png"), texture)
-    return photographs

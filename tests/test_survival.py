@@ -10,7 +10,6 @@ import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import pytest
 import torch
 
@@ -18,7 +17,6 @@ import ctsdk
 from ctsdk import training
 from ctsdk.checkpoints import States
 from ctsdk.cli import main
-from ctsdk.data.photographs import procedural_textures
 from ctsdk.stepper import Stepper
 from ctsdk_ostrack.adapter import OSTrackAdapter
 
@@ -32,10 +30,7 @@ STEP = 3  # in which the fault is
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    photographs = tmp_path_factory.mktemp("photographs")
-    for index, texture in enumerate(procedural_textures(0, 3, (120, 90))):
-        cv2.imwrite(str(photographs / f"{index}.png"), texture)
+def words(photographs: Path) -> list[str]:
     values = [
         *("training.steps=5", "training.batch_size=2", "training.save_every=2", "training.device=cpu"),
         *("data.num_sequences=4", f"data.photographs={photographs}"),
