@@ -8,7 +8,6 @@ commas; set and empty, it shuts out every package.
 
 from __future__ import annotations
 
-import difflib
 import os
 import traceback
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Generic, Literal, Protocol, TypeAlias, 
 
 import pluggy
 
-from ctsdk.errors import AdapterContractError
+from ctsdk.errors import AdapterContractError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +33,6 @@ __all__ = [
     "Status",
     "check_strings",
     "check_version",
-    "did_you_mean",
     "hookimpl",
     "hookspec",
     "offers",
@@ -209,12 +207,6 @@ def check_strings(plugin: object, *fields: str) -> None:
                 f"{type(plugin).__name__}.{field} is {names!r:.200}; expected a tuple of strings. "
                 "A tuple of one needs its comma: ('a',)."
             )
-
-
-def did_you_mean(typed: str, names: Iterable[str]) -> str:
-    """Return a question with the name that is closest to what was typed, and a blank; nothing where none is close."""
-    close = difflib.get_close_matches(typed.lower(), sorted(names), n=1)
-    return f"Did you mean {close[0]!r}? " if close else ""
 
 
 def path_of(thing: object) -> str:

@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ctsdk.adapter import Batch, Prediction, TrackerAdapter, TrackerSpec, TrackingSession
-from ctsdk.discovery import did_you_mean
-from ctsdk.errors import AdapterContractError
+from ctsdk.errors import AdapterContractError, did_you_mean
 from ctsdk.trunk import Trunk
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from ctsdk.adapter import TrackerAdapter
 from ctsdk.data.formats import registered_datasets
-from ctsdk.discovery import did_you_mean
-from ctsdk.errors import AdapterContractError, ConfigError, CtsdkError
+from ctsdk.errors import AdapterContractError, ConfigError, CtsdkError, did_you_mean
 from ctsdk.plugins import registered_adapters
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from distributions import Distributions, fake_distributions, imported
 
 from ctsdk import plugins
 from ctsdk.data import formats
-from ctsdk.discovery import Kind, Source, check_strings, did_you_mean, hookspec, offers, path_of, using
+from ctsdk.discovery import Kind, Source, check_strings, hookspec, offers, path_of, using
 from ctsdk.errors import AdapterContractError, DataError
 
 if TYPE_CHECKING:
@@ -152,13 +152,6 @@ def test_versions_are_those_of_the_kind(distributions: Distributions) -> None:
     install(distributions, "brie", MODULE.replace('name}"', 'name}", api_version=4'))
     with pytest.raises(AdapterContractError, match="version 4 of the cheese contract; this ctsdk speaks version 3"):
         smell("brie")
-
-
-@pytest.mark.parametrize(
-    ("typed", "answer"), [("lasto", "Did you mean 'lasot'? "), ("LASOT", "Did you mean 'lasot'? "), ("xyz", "")]
-)
-def test_did_you_mean(typed: str, answer: str) -> None:
-    assert did_you_mean(typed, {"lasot", "got10k"}) == answer
 
 
 def test_path_of() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -16,7 +15,6 @@ from ctsdk import (
     AdapterContractError,
     Batch,
     CheckpointError,
-    ConfigError,
     Prediction,
     TrackerAdapter,
     TrackerSpec,
@@ -24,6 +22,7 @@ from ctsdk import (
     Trunk,
 )
 from ctsdk.boxes import cxcywh_to_xyxy, xywh_to_xyxy
+from ctsdk.errors import unknown_variant
 from ctsdk.tracking import CropSession
 from ctsdk.weights import check_same_keys, read_tensors, without_parallel_prefix
 from ctsdk_mixformerv2.losses import box_losses, complete_iou_loss, distribution_loss, score_divergence
@@ -86,7 +85,7 @@ class MixFormerV2Adapter(TrackerAdapter):
             CheckpointError: the weights cannot be read, do not fit, or the variant ships none.
         """
         if variant is None or variant not in VARIANTS:
-            raise _unknown_variant(variant)
+            raise unknown_variant("mixformerv2", variant, VARIANTS)
         family = VARIANTS[variant]
         if weights == "random":
             teacher = _build(family.config)
@@ -270,12 +269,6 @@ def _narrow(block: Block, hidden_width: int) -> None:
         ):
             parameter.data = values.clone()
     fc1.out_features = fc2.in_features = len(kept)
-
-
-def _unknown_variant(variant: str | None) -> ConfigError:
-    close = difflib.get_close_matches(variant or "", VARIANTS, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else "Name one of them."
-    return ConfigError(f"adapter 'mixformerv2' has no variant {variant!r}; it has {', '.join(VARIANTS)}. {hint}")
 
 
 def _check_architecture(seen: MixFormerV2Config, family: Variant, source: str, variant: str) -> None:

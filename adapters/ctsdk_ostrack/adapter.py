@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -15,12 +14,12 @@ from ctsdk import (
     AdapterContractError,
     Batch,
     CheckpointError,
-    ConfigError,
     Prediction,
     TrackerAdapter,
     TrackerSpec,
     Trunk,
 )
+from ctsdk.errors import unknown_variant
 from ctsdk.tracking import CropSession
 from ctsdk.weights import check_same_keys, read_tensors
 from ctsdk_ostrack.losses import box_losses, centre_heat_map, focal_loss
@@ -65,7 +64,7 @@ class OSTrackAdapter(TrackerAdapter):
             CheckpointError: the weights cannot be read, do not fit, or the variant ships none.
         """
         if variant is None or variant not in VARIANTS:
-            raise _unknown_variant(variant)
+            raise unknown_variant("ostrack", variant, VARIANTS)
         family = VARIANTS[variant]
         if weights == "random":
             teacher = _build(family.config)
@@ -172,12 +171,6 @@ class OSTrackSession(CropSession):
         response = self.window.to(maps["score_map"].device) * maps["score_map"]
         boxes = decode_boxes(response, maps["size_map"], maps["offset_map"])
         return boxes[0], float(response.max())
-
-
-def _unknown_variant(variant: str | None) -> ConfigError:
-    close = difflib.get_close_matches(variant or "", VARIANTS, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else "Name one of them."
-    return ConfigError(f"adapter 'ostrack' has no variant {variant!r}; it has {', '.join(VARIANTS)}. {hint}")
 
 
 def _check_depth(tracker: OSTrack, depth: int, source: str, variant: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -17,13 +16,13 @@ from ctsdk import (
     AdapterContractError,
     Batch,
     CheckpointError,
-    ConfigError,
     Prediction,
     TrackerAdapter,
     TrackerSpec,
     TrackResult,
     Trunk,
 )
+from ctsdk.errors import unknown_variant
 from ctsdk.tracking import CropSession
 from ctsdk.weights import check_same_keys, read_tensors
 from ctsdk_seqtrack.losses import cross_entropy, words_divergence, words_of_boxes
@@ -39,6 +38,12 @@ if TYPE_CHECKING:
     from ctsdk.adapter import BoxPx
 
 __all__ = ["SeqTrackAdapter", "SeqTrackSession"]
+
+# The end of the sentence that lists the variants.
+_OTHER_DEPTHS = (
+    ", and each with fewer encoder blocks or another number of decoder layers, such as "
+    "'seqtrack_b256_encoder4_decoder1'"
+)
 
 
 class SeqTrackAdapter(TrackerAdapter):
@@ -86,7 +91,7 @@ class SeqTrackAdapter(TrackerAdapter):
         """
         found = find_variant(variant or "")
         if variant is None or found is None:
-            raise _unknown_variant(variant)
+            raise unknown_variant("seqtrack", variant, VARIANTS, _OTHER_DEPTHS)
         family, member = found
         if weights == "random":
             teacher = _build(member.config)
@@ -267,15 +272,6 @@ class SeqTrackSession(CropSession):
     def _window_on(self, device: torch.device) -> Tensor:
         """Return the window, in double precision where the device has it."""
         return self.window.to(device, torch.float32 if device.type == "mps" else torch.float64)
-
-
-def _unknown_variant(variant: str | None) -> ConfigError:
-    close = difflib.get_close_matches(variant or "", VARIANTS, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else "Name one of them."
-    return ConfigError(
-        f"adapter 'seqtrack' has no variant {variant!r}; it has {', '.join(VARIANTS)}, and each with fewer encoder "
-        f"blocks or another number of decoder layers, such as 'seqtrack_b256_encoder4_decoder1'. {hint}"
-    )
 
 
 def _check_depths(seen: SeqTrackConfig, member: Variant, source: str, variant: str) -> None:

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import unquote
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.discovery import Kind, Source, Status, check_strings, did_you_mean, hookspec, offers, path_of, using
-from ctsdk.errors import AdapterContractError, ConfigError
+from ctsdk.discovery import Kind, Source, Status, check_strings, hookspec, offers, path_of, using
+from ctsdk.errors import AdapterContractError, ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

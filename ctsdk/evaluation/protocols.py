@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ctsdk.discovery import did_you_mean
-from ctsdk.errors import ConfigError
+from ctsdk.errors import ConfigError, did_you_mean
 from ctsdk.evaluation.got10k import Got10kOnePassProtocol, Got10kProtocol
 from ctsdk.evaluation.lasot_toolkit import LasotToolkitProtocol
 from ctsdk.evaluation.ope import OnePassProtocol

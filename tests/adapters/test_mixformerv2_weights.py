@@ -300,7 +300,7 @@ def test_weights_must_be_named_or_shipped() -> None:
     [
         ("mixformer2_vit_online_288_depth8_scor", f"Did you mean '{BASE}'?"),
         ("288_depth8_score", "Name one of them"),
-        (None, "Name one of them"),
+        (None, "needs a variant"),
     ],
 )
 def test_unknown_variant(variant: str | None, hint: str) -> None:

@@ -188,7 +188,7 @@ def test_weights_must_be_named_or_shipped() -> None:
     [
         ("vitb_256_mae_ce_32x4_ep30", "Did you mean 'vitb_256_mae_ce_32x4_ep300'?"),
         ("compresstracker_vitb_256_12", "Did you mean 'compresstracker_vitb_256_"),
-        (None, "Name one of them"),
+        (None, "needs a variant"),
     ],
 )
 def test_unknown_variant(variant: str | None, hint: str) -> None:

@@ -344,7 +344,7 @@ def test_weights_must_be_named_or_shipped() -> None:
         ("seqtrack_b256_encoder4_", "fewer encoder blocks"),
         ("b512", "Name one of them"),
         ("", "Name one of them"),
-        (None, "Name one of them"),
+        (None, "needs a variant"),
     ],
 )
 def test_unknown_variant(variant: str | None, hint: str) -> None:
