@@ -6,7 +6,7 @@ overrides such as ``training.steps=500``.
 
 from __future__ import annotations
 
-import difflib
+import re
 import tomllib
 from contextvars import ContextVar
 from pathlib import Path
@@ -18,6 +18,7 @@ from pydantic import Field
 
 from ctsdk.errors import ConfigError
 from ctsdk.files import read_bounded
+from ctsdk.misfits import explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -65,7 +66,7 @@ class _Section(pydantic.BaseModel):
         except pydantic.ValidationError as error:
             if is_inner:
                 raise  # the outermost section knows the whole path of the key
-            raise ConfigError(_explain(type(self), error)) from error
+            raise ConfigError(explained(type(self), error)) from error
         finally:
             _is_validating.reset(token)
 
@@ -74,7 +75,9 @@ class AdapterConfig(_Section):
     """Which tracker, for runs from the command line."""
 
     name: str = Field(description="Name of an installed adapter, such as `ostrack`.")
-    variant: str | None = Field(None, description="Member of the tracker's family; None for the adapter's default.")
+    variant: str | None = Field(
+        None, description="Member of the tracker's family; None for an adapter that is one tracker."
+    )
     weights: str | None = Field(
         None, description="File of trained weights; None where the variant ships its own; `random` for untrained ones."
     )
@@ -106,6 +109,15 @@ class ParameterGroup(_Section):
 
     match: str = Field(description="A regular expression found in the parameter's name, such as `^box_head`.")
     rate_factor: NotNegative = Field(1.0, description="Times the learning rate; 0 freezes the parameters.")
+
+    @pydantic.field_validator("match")
+    @classmethod
+    def _is_an_expression(cls, match: str) -> str:
+        try:
+            re.compile(match)
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        return match
 
 
 class TrainingConfig(_Section):
@@ -172,6 +184,16 @@ class TrainingConfig(_Section):
     def _one_length(self) -> Self:
         if self.steps is not None and self.epochs is not None:
             raise ValueError(f"got steps={self.steps} and epochs={self.epochs}; give one of them")
+        if self.warm_up_steps >= self.num_steps:
+            raise ValueError(f"warm_up_steps={self.warm_up_steps}, and the run has {self.num_steps} steps; give less")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _part_of_a_batch(self) -> Self:
+        if self.micro_batch_size is not None and self.micro_batch_size > self.batch_size:
+            raise ValueError(
+                f"micro_batch_size={self.micro_batch_size} is a part of batch_size={self.batch_size}; give less"
+            )
         return self
 
     @property
@@ -410,30 +432,3 @@ def _override(values: dict[str, Any], override: str) -> None:
         place[last] = _read_yaml(text)
     except Exception as error:  # as in a file
         raise ConfigError(f"override {override!r}: {text!r} is no valid value: {error}") from error
-
-
-def _explain(section: type[pydantic.BaseModel], error: pydantic.ValidationError) -> str:
-    """Say in one line per fault which key, what was seen and what is expected."""
-    lines = []
-    for fault in error.errors():
-        place = ".".join(str(step) for step in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            lines.append(_explain_unknown(section, tuple(fault["loc"])))
-        elif fault["type"] == "missing":
-            lines.append(f"{place} is missing; it has no default.")
-        else:
-            message = fault["msg"].removeprefix("Value error, ")
-            lines.append(f"{place or section.__name__}: {message} (seen: {fault['input']!r:.200}).")
-    return "\n".join(dict.fromkeys(lines))
-
-
-def _explain_unknown(section: type[pydantic.BaseModel], place: tuple[int | str, ...]) -> str:
-    *parents, key = place
-    for parent in parents:
-        inner = section.model_fields[str(parent)].annotation if str(parent) in section.model_fields else None
-        if isinstance(inner, type) and issubclass(inner, pydantic.BaseModel):
-            section = inner
-    known = list(section.model_fields)
-    close = difflib.get_close_matches(str(key), known, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}."
-    return f"unknown configuration key {'.'.join(map(str, place))!r}. {hint}"

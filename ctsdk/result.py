@@ -70,7 +70,7 @@ class CompressionResult:
             },
             "config": self.config.to_mapping(),
             "weights_sha256": _sha256(weights),
-            "last_step": self.history[-1] if self.history else None,
+            "last_step": next((row for row in reversed(self.history) if "loss" in row), None),
         }
         # Last, because it names the weights it belongs to: a folder with a description is complete.
         write_json(folder / _DESCRIPTION_FILE, description)
@@ -145,7 +145,8 @@ def _read_description(path: Path) -> _Description:
     except OSError as error:
         raise CheckpointError(
             f"{path.parent} holds no readable {path.name} ({error.strerror}); "
-            "expected a folder that CompressionResult.save wrote."
+            "expected a folder that CompressionResult.save wrote. Give the one that `ctsdk compress --out` named; a "
+            "run that has not ended yet has no student in it."
         ) from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is no valid JSON ({error}); save the result again.") from error

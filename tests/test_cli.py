@@ -402,7 +402,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(
 def test_an_unknown_key_is_refused_with_a_suggestion(tmp_path: Path, refused: Callable[..., str]) -> None:
     words = ["compress", *TINY, "--out", str(tmp_path / "run")]
     said = refused(*words, "--set", "training.step=5")
-    assert "unknown configuration key 'training.step'. Did you mean 'steps'?" in said
+    assert "unknown configuration key 'training.step'. Did you mean 'training.steps'?" in said
     (tmp_path / "c.toml").write_text("[trainig]\nsteps = 5\n")
     assert "Did you mean 'training'?" in refused("compress", str(tmp_path / "c.toml"), *words[1:])
     assert "override 'training.steps' has no value" in refused(*words, "--set", "training.steps")
@@ -431,6 +431,7 @@ def test_what_does_not_exist_is_refused(tmp_path: Path, refused: Callable[..., s
     said = refused("profile", "--adapter", "ostrack", "--variant", "tiny", "--weights", missing)
     assert f"{missing} does not exist" in said
     assert "holds no readable result.json" in refused("profile", "--result", str(tmp_path))
+    assert "there is no folder runs/none" in refused("evaluate", "runs/none", "--data", "otb:x", "--out", str(tmp_path))
     assert "device 'nonsense' cannot be used here" in refused("profile", *TINY, "--device", "nonsense")
 
 

@@ -235,6 +235,11 @@ def _load(name: str, options: NamedTrackerOptions) -> _NamedTracker:
         # The student brings its own weights; of its teacher only the structure is needed.
         adapter = ctsdk.load_adapter(result.adapter_name, variant=result.variant, weights="random")
         return _NamedTracker("student", adapter, result.student.to(device))
+    if len(Path(name).parts) > 1:
+        raise ConfigError(
+            f"there is no folder {name}. Give the folder of a student, as `ctsdk compress --out` names it, or an "
+            "adapter (`ctsdk adapters` lists them)."
+        )
     adapter = ctsdk.load_adapter(name, variant=options.variant, weights=options.weights)
     return _NamedTracker(adapter.variant or adapter.name, adapter, _on(adapter, device))
 

@@ -1,0 +1,98 @@
+"""What is said of a configuration that does not fit: which key, what was seen, what is expected."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, get_args, get_origin
+
+import pydantic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+
+__all__ = ["explained"]
+
+Section = type[pydantic.BaseModel]
+Place = tuple[int | str, ...]
+
+
+def explained(root: Section, error: pydantic.ValidationError) -> str:
+    """Return one line per key that does not fit.
+
+    Args:
+        root: the section that was to be made.
+        error: what pydantic says of it, by the path of each key from there.
+    """
+    lines: dict[str, str] = {}
+    for fault in error.errors():
+        section, field, place = _follow(root, fault["loc"])
+        # Of a key that takes one of several types there is a fault for each of them, the first one of its whole value.
+        lines.setdefault(_dotted(place), _line(root, section, field, place, fault))
+    return "\n".join(lines.values())
+
+
+def _follow(root: Section, path: Place) -> tuple[Section, FieldInfo | None, Place]:
+    """Return the section that holds a key, what it says of the key (None: nothing), and the key's own path.
+
+    The path goes on below the key where that takes one of several types.
+    """
+    section, field = root, None
+    for number, step in enumerate(path):
+        if isinstance(step, int):
+            continue
+        inner = root if field is None else _section_of(field.annotation)
+        if inner is None:
+            return section, field, path[:number]
+        section, field = inner, inner.model_fields.get(step)
+        if field is None:
+            return section, None, path[: number + 1]
+    return section, field, path
+
+
+def _section_of(annotation: object) -> Section | None:
+    """Return the section that a key holds, or a list of; None if it holds values."""
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return annotation
+    return next(filter(None, map(_section_of, get_args(annotation))), None)
+
+
+def _line(root: Section, section: Section, field: FieldInfo | None, place: Place, fault: ErrorDetails) -> str:
+    key, seen = _dotted(place), f"(seen: {fault['input']!r:.200})"
+    match fault["type"]:
+        case "extra_forbidden":
+            return _unknown(root, section, place)
+        case "missing":
+            return f"{key} is missing; it has no default."
+        case "model_type" if field is not None and (inner := _section_of(field.annotation)):
+            return f"{key} should be a section with the keys {', '.join(inner.model_fields)} {seen}."
+        case "value_error":
+            return f"{key or root.__name__}: {fault['msg'].removeprefix('Value error, ')} {seen}."
+    if field is not None and fault["loc"] != place:
+        return f"{key} takes no such value {seen}. What it takes: {field.description}"
+    return f"{key} {fault['msg'].removeprefix('Input ').replace('a valid tuple', 'a list')} {seen}."
+
+
+def _unknown(root: Section, section: Section, place: Place) -> str:
+    """Suggest the key of this section, or of any other one, whose name is closest; else list those of this one."""
+    *parents, key = map(str, place)
+    by_name = {name.rpartition(".")[2]: name for name in reversed(list(_keys(root)))}
+    by_name |= {name: ".".join([*parents, name]) for name in section.model_fields}
+    close = difflib.get_close_matches(key, by_name, n=1)
+    hint = f"Did you mean {by_name[close[0]]!r}?" if close else f"Known keys: {', '.join(section.model_fields)}."
+    return f"unknown configuration key {_dotted(place)!r}. {hint}"
+
+
+def _keys(section: Section, prefix: str = "") -> Iterator[str]:
+    """Give the dotted names of all keys, but for those of lists; the ones at the top come first."""
+    yield from (f"{prefix}{name}" for name in section.model_fields)
+    for name, field in section.model_fields.items():
+        inner = None if get_origin(field.annotation) is tuple else _section_of(field.annotation)
+        if inner is not None:
+            yield from _keys(inner, f"{prefix}{name}.")
+
+
+def _dotted(place: Place) -> str:
+    return ".".join(map(str, place))
