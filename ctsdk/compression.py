@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ctsdk.checkpoints import States
 from ctsdk.config import CompressionConfig
-from ctsdk.data.feed import endless
-from ctsdk.errors import ConfigError, DataError
+from ctsdk.data.feed import endless, held_out, not_iterable
+from ctsdk.errors import ConfigError
 from ctsdk.ranks import Ranks, open_ranks
 from ctsdk.record import Sitting, hardware, versions
 from ctsdk.result import CompressionResult
@@ -83,23 +83,24 @@ def compress(  # noqa: PLR0913 - the one call that has all of it
         if latest is not None:
             trainer.load_state(latest)
         samples = _own_samples(batches, validation, ranks) if batches is not None else _samples(trainer, validation)
-        open_batches, held_out = samples
+        open_batches, to_validate_on = samples
         home = next(adapter.teacher.parameters()).device
         with _sitting(trainer, batches) as sitting:
             adapter.teacher.to(trainer.device)
             try:
                 history = trainer.train(
                     lambda num_read: sitting.watch(open_batches(num_read)),
-                    held_out,
+                    to_validate_on,
                     show_progress=show_progress,
                     on_metrics=on_metrics,
                 )
             finally:
                 adapter.teacher.to(home)
+                student.eval()  # also where an error holds it
                 sitting.facts["last_step"] = trainer.step
 
     # 4. Done: the student is an ordinary, shorter instance of the tracker.
-    return CompressionResult(student.eval(), plans, config, adapter.name, adapter.variant, history)
+    return CompressionResult(student, plans, config, adapter.name, adapter.variant, history)
 
 
 def _sitting(trainer: Trainer, batches: Iterable[Batch] | None) -> Sitting:
@@ -123,12 +124,12 @@ def _sitting(trainer: Trainer, batches: Iterable[Batch] | None) -> Sitting:
 def _own_samples(batches: Iterable[Batch], validation: Iterable[Batch] | None, ranks: Ranks) -> _Samples:
     """Return this process's share of the caller's batches, and of those to validate on."""
     if not isinstance(batches, Iterable):
-        raise DataError(f"batches is a {type(batches).__name__}; expected something to iterate, giving ctsdk.Batch.")
+        raise not_iterable(batches, "batches")
 
     def open_batches(num_read: int) -> Iterator[Batch]:
         return endless(batches, num_read + ranks.rank, ranks.num_ranks)
 
-    return open_batches, list(validation or ())[ranks.rank :: ranks.num_ranks]
+    return open_batches, held_out(() if validation is None else validation, ranks)
 
 
 def _samples(trainer: Trainer, validation: Iterable[Batch] | None) -> _Samples:
@@ -145,7 +146,7 @@ def _samples(trainer: Trainer, validation: Iterable[Batch] | None) -> _Samples:
         return training_batches(config, spec, start, ranks)
 
     if validation is not None:
-        return open_batches, list(validation)[ranks.rank :: ranks.num_ranks]
+        return open_batches, held_out(validation, ranks)
     return open_batches, validation_batches(config, spec, ranks)
 
 

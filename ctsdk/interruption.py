@@ -35,7 +35,8 @@ class Interruption:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # None is a handler of a library in C, which Python cannot set again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before = {}
 
     def _remember(self, number: int, _frame: FrameType | None) -> None:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from ctsdk.errors import TrainingError
+from ctsdk.errors import CheckpointError, TrainingError
 from ctsdk.weights import atomic_write
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class MetricsLog:
         error: what `on_metrics` raised.
 
     Raises:
-        CheckpointError: a file cannot be written.
+        CheckpointError: a file cannot be written, or holds a line that is no row.
     """
 
     def __init__(self, folder: Path | None, *, first_step: int = 0, on_metrics: OnMetrics | None = None) -> None:
@@ -124,7 +124,7 @@ class _Lines:
         self._path = path
         self._file: FileIO | None = None
         if path is not None and is_old and path.exists():
-            self.rows = _whole_rows(path.read_text(encoding="utf-8"))
+            self.rows = _whole_rows(path)
 
     def rewind(self, step: int) -> None:
         self.rows = [row for row in self.rows if row["step"] < step or _is_between(row, step)]
@@ -160,10 +160,26 @@ class _Lines:
             self._file.close()
 
 
-def _whole_rows(text: str) -> list[dict[str, Any]]:
-    """Return the rows of a file; a last line that has no end was cut off with the process that wrote it."""
-    *lines, _ = text.split("\n")
-    return [json.loads(line) for line in lines]
+def _whole_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file; a last line that has no end was cut off with the process that wrote it.
+
+    Raises:
+        CheckpointError: another line holds no row.
+    """
+    *lines, _ = path.read_bytes().split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            raise CheckpointError(
+                f"{path} is damaged: line {number} is {line[:80]!r}; expected a row of JSON with its step. Delete the "
+                "line, or move the file away: the run needs none of its rows to go on."
+            )
+        rows.append(row)
+    return rows
 
 
 def _is_between(row: dict[str, Any], step: int) -> bool:

@@ -24,10 +24,17 @@ def make_optimizer(student: nn.Module, settings: TrainingConfig, device: torch.d
     Parameters with the factor 0 are frozen.
 
     Raises:
-        ConfigError: every parameter is frozen.
+        ConfigError: every parameter is frozen, or a group matches none.
     """
+    parameters = dict(student.named_parameters())
+    for group in settings.groups:
+        if not any(re.search(group.match, name) for name in parameters):
+            raise ConfigError(
+                f"training.groups: {group.match!r} is found in no name of a parameter of the student; they are called "
+                f"{', '.join(list(parameters)[:3])} and so on."
+            )
     by_factor: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in student.named_parameters():
+    for name, parameter in parameters.items():
         matches = (group.rate_factor for group in settings.groups if re.search(group.match, name))
         factor = next(matches, 1.0)
         parameter.requires_grad_(parameter.requires_grad and factor > 0)

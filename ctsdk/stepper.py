@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ctsdk.acceleration import autocast, make_scaler
 from ctsdk.distribution import averaging_gradients, batch_norm_over_ranks
 from ctsdk.divergence import find_source, gradients_not_finite
+from ctsdk.errors import ConfigError
 from ctsdk.optimisation import make_optimizer, rate_factor
 from ctsdk.replacement import Mix, draw_mix, make_schedule
 from ctsdk.steps import StepLosses, seed_step
@@ -98,6 +99,7 @@ class Stepper:
 
         Raises:
             NotFiniteError: a loss or gradient is not finite. The student is as before the step.
+            ConfigError: the mix holds nothing that is to be trained.
         """
         settings = self.config.training
         progress = step / settings.num_steps
@@ -175,6 +177,8 @@ class Stepper:
                 with autocast(self.config.training.precision, self.device):
                     terms, by_stage = self._losses(mix, part.to(self.device))
                 values = torch.stack([term.float() for term in terms.values()])
+                if not values.requires_grad:
+                    raise ConfigError(_nothing_to_train(step, mix))
                 # Gradients are averaged over the processes, so each one's are as many times too small.
                 self.scaler.scale(values.sum() * (part.size * num_ranks / size)).backward()  # type: ignore[no-untyped-call]
             rows.append(torch.stack([*values.detach(), *(value.float() for value in by_stage.values())]))
@@ -223,6 +227,15 @@ class Stepper:
             (source for part in self.ranks.gather(sources) for source in part),
             key=lambda source: not source.startswith("batch, weights"),
         )
+
+
+def _nothing_to_train(step: int, mix: Mix) -> str:
+    stages = ", ".join(f"{name}.{stage}" for name, flags in mix.items() for stage, flag in enumerate(flags) if flag)
+    return (
+        f"step {step}: training.groups freezes all that this step could train (stages {stages} are the student's in "
+        "it, the others the teacher's). Leave something trainable that no stage holds, such as a head, or use "
+        "preset=distill, which replaces nothing."
+    )
 
 
 def _restore(module: nn.Module, buffers: Mapping[str, Tensor]) -> None:

@@ -8,6 +8,7 @@ and every process of a run draws the same mix.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -226,7 +227,11 @@ class Trainer:
         settings = self.config.training
         batches = open_batches(self.batches_read)
         pace, saved_at = Pace(settings.num_steps, self.device, self.ranks), time.monotonic()
-        is_validating = self.ranks.largest([len(validation)])[0] > 0
+        if settings.validate_every and self.ranks.largest([len(validation)])[0] == 0:
+            raise ConfigError(
+                f"training.validate_every is {settings.validate_every}, and there is nothing to validate on. Pass "
+                "validation= to compress(), name data.validation, or leave validate_every out."
+            )
         while self.step < settings.num_steps:
             parts = self._gather(batches)
             try:
@@ -243,8 +248,8 @@ class Trainer:
             bar.update(0)
             if measured := pace.after(self.step, row["num_samples"]):
                 metrics.add_pace(self.step, **measured)
-            if is_validating and settings.validate_every and self.step % settings.validate_every == 0:
-                metrics.add(self.step, **self.validate(validation))
+            if settings.validate_every and self.step % settings.validate_every == 0:
+                metrics.add(self.step, **self._validated(validation, metrics))
             is_to_save = self._is_to_save(interruption, metrics, time.monotonic() - saved_at)
             if is_to_save and self.step < settings.num_steps:
                 self._save(metrics)
@@ -259,6 +264,14 @@ class Trainer:
             refuse_larger_step(parts, batch_size, self.ranks)
             look_before_training(self.adapter, self.student, self.plans, parts[0].to(self.device))
         return parts
+
+    def _validated(self, batches: list[Batch], metrics: MetricsLog) -> dict[str, float]:
+        """Measure the student; end the run if what comes out is not finite."""
+        figures = self.validate(batches)
+        if not all(map(math.isfinite, figures.values())):
+            seen = ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items())
+            self._give_up(f"after {self.step} steps, the validation is not finite ({seen}).", metrics)
+        return figures
 
     def _is_to_save(self, interruption: Interruption, metrics: MetricsLog, seconds: float) -> bool:
         """Say whether a state is due, `seconds` after the last one; end the run if it is to end here.

@@ -178,6 +178,31 @@ def test_batches_that_cannot_be_read_again_and_batches_of_something_else() -> No
         ctsdk.compress(toy_adapter(), toy_config(), batches=3)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("validation", [3, toy_batches()[0], {"videos": toy_batches()}])
+def test_something_else_to_validate_on(validation: object) -> None:
+    with pytest.raises(ctsdk.DataError, match=r"validation .* expected (something to iterate|ctsdk\.Batch)"):
+        ctsdk.compress(toy_adapter(), toy_config(), batches=toy_batches(), validation=validation)  # type: ignore[arg-type]
+
+
+def test_nothing_to_validate_on() -> None:
+    config = toy_config(training={"validate_every": 2})
+    with pytest.raises(ctsdk.ConfigError, match="validate_every is 2, and there is nothing to validate on"):
+        ctsdk.compress(toy_adapter(), config, batches=toy_batches())
+
+
+def test_a_validation_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
+    config = toy_config(training={"validate_every": 2})
+    good, bad = toy_batches(2)
+    bad.searches.fill_(float("nan"))
+    with pytest.raises(
+        ctsdk.TrainingError, match=r"after 2 steps, the validation is not finite \(.*/loss nan"
+    ) as caught:
+        ctsdk.compress(toy_adapter(), config, batches=toy_batches(), validation=[good, bad], run_dir=tmp_path)
+    assert caught.value.state_path == tmp_path / "states" / "step-00000002.pt"
+    assert not caught.value.student.training
+    assert "NaN" not in (tmp_path / METRICS_FILE).read_text()
+
+
 def test_endless_begins_where_it_is_told() -> None:
     batches = endless([1, 2, 3], 4)  # type: ignore[list-item]
     assert [next(batches) for _ in range(4)] == [2, 3, 1, 2]
@@ -194,6 +219,16 @@ def test_parameter_groups_scale_and_freeze() -> None:
         ctsdk.compress(
             adapter, toy_config(training={"groups": [{"match": "", "rate_factor": 0}]}), batches=toy_batches()
         )
+    with pytest.raises(ctsdk.ConfigError, match=r"'\^blocks' is found in no name .* called embed.weight, embed.bias, "):
+        ctsdk.compress(adapter, toy_config(training={"groups": [{"match": "^blocks"}]}), batches=toy_batches())
+
+
+def test_a_mix_of_frozen_parameters_is_refused() -> None:
+    groups = [{"match": r"^layers\.0"}, {"match": "", "rate_factor": 0}]
+    with pytest.raises(ctsdk.ConfigError, match=r"step \d+: training.groups freezes .* \(stages layers\.[12]"):
+        ctsdk.compress(toy_adapter(), toy_config(training={"groups": groups}), batches=toy_batches())
+    config = toy_config(preset="distill", training={"groups": groups})
+    assert len(ctsdk.compress(toy_adapter(), config, batches=toy_batches()).history) == 12
 
 
 def test_learning_rates_and_the_pace_are_on_record(tmp_path: Path) -> None:

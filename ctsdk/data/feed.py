@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,9 @@ from ctsdk.errors import ConfigError, DataError
 from ctsdk.ranks import Ranks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-__all__ = ["endless", "explained_worker_deaths", "gather", "refuse_larger_step"]
+__all__ = ["endless", "explained_worker_deaths", "gather", "held_out", "not_iterable", "refuse_larger_step"]
 
 
 def endless(batches: Iterable[Batch], start: int, stride: int = 1) -> Iterator[Batch]:
@@ -46,15 +47,35 @@ def gather(batches: Iterator[Batch], num_samples: int, ranks: Ranks | None = Non
     """
     ranks, parts, num_gathered = ranks or Ranks(), list[Batch](), 0.0
     while num_gathered < num_samples:
-        batch = next(batches)
-        if not isinstance(batch, Batch):
-            raise DataError(
-                f"batches gave a {type(batch).__name__}; expected ctsdk.Batch. Wrap what your loader gives: "
-                "ctsdk.Batch(templates=..., searches=..., template_boxes=..., search_boxes=...)."
-            )
+        batch = _checked(next(batches), "batches")
         parts.append(batch)
         num_gathered += ranks.add_up([batch.size])[0]
     return parts
+
+
+def held_out(batches: object, ranks: Ranks) -> list[Batch]:
+    """Return this rank's share of the caller's batches to validate on.
+
+    Raises:
+        DataError: it is nothing to iterate, or what comes is no :class:`ctsdk.Batch`.
+    """
+    if not isinstance(batches, Iterable):
+        raise not_iterable(batches, "validation")
+    return [_checked(batch, "validation") for batch in batches][ranks.rank :: ranks.num_ranks]
+
+
+def not_iterable(batches: object, name: str) -> DataError:
+    """Return the error that says so of what the caller passed as `name`."""
+    return DataError(f"{name} is a {type(batches).__name__}; expected something to iterate, giving ctsdk.Batch.")
+
+
+def _checked(batch: object, name: str) -> Batch:
+    if isinstance(batch, Batch):
+        return batch
+    raise DataError(
+        f"{name} gave a {type(batch).__name__}; expected ctsdk.Batch. Wrap what your loader gives: "
+        "ctsdk.Batch(templates=..., searches=..., template_boxes=..., search_boxes=...)."
+    )
 
 
 def refuse_larger_step(parts: list[Batch], num_samples: int, ranks: Ranks) -> None:

@@ -63,20 +63,16 @@ def training_batches(
 def validation_batches(config: CompressionConfig, spec: TrackerSpec, ranks: Ranks | None = None) -> list[Batch]:
     """Return this process's batches of other videos, with the jitter of training but less varied.
 
-    There are none if the run does not validate. All processes together have the same batches as one process.
+    There are none if the run does not validate, or trains on data sets and names none to validate on. All processes
+    together have the same batches as one process.
 
     Raises:
-        ConfigError: the run validates and trains on data sets, but has none to validate on; or one is named wrongly.
+        ConfigError: a data set is named wrongly.
         DataError: a data set or the photographs cannot be read.
     """
-    if config.training.validate_every is None:
-        return []
     data = config.data
-    if data.train and not data.validation:
-        raise ConfigError(
-            f"training.validate_every is {config.training.validate_every}, and there is nothing to validate on beside "
-            "data.train; give data.validation, or set training.validate_every=null."
-        )
+    if config.training.validate_every is None or (data.train and not data.validation):
+        return []
     videos = _mixture(data.validation) if data.validation else _synthetic(data, data.seed + _VALIDATION_OFFSET)
     size, ranks = micro_batch_size(config.training), ranks or Ranks()
     length = size * config.training.validation_batches
