@@ -412,7 +412,13 @@ def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
     odd = next((key for key in values if not isinstance(key, str)), None)
     if odd is not None:
         raise ConfigError(f"the configuration key {odd!r:.80} is a {type(odd).__name__}; expected text. Quote it.")
-    return {key: _copied(value) if isinstance(value, dict) else value for key, value in values.items()}
+    return {key: _copied_value(value) for key, value in values.items()}
+
+
+def _copied_value(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_copied_value(item) for item in value]
+    return _copied(value) if isinstance(value, dict) else value
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -99,9 +99,9 @@ def load_result(folder: str | Path, adapter: TrackerAdapter | None = None) -> Co
             "It was changed or replaced; save the result again."
         )
     name, variant = description.adapter.name, description.adapter.variant
-    if adapter is None:
-        adapter = load_adapter(name, variant=variant, weights="random")
     try:
+        if adapter is None:
+            adapter = load_adapter(name, variant=variant, weights="random")
         # Before blocks are made, because a file can ask for any number of them.
         plans = _plans(description, trunk_depths(adapter))
         config = CompressionConfig.from_mapping(description.config)

@@ -117,6 +117,7 @@ def test_an_unknown_key_at_the_top_lists_or_suggests() -> None:
         ("a.yaml", "seed: !!python/object/apply:os.system [ls]", "no valid YAML"),
         ("a.yaml", "seed: " + "9" * 5000, "no valid YAML"),
         ("a.yaml", "1: 2", "expected text"),
+        ("a.yaml", "training: {groups: [{1: 2}]}", "expected text"),
         ("a.yaml", "#" * 300_000, "at most are expected"),
         ("a.toml", "a" + ".a" * 5000 + " = 1", "no valid TOML"),
         ("a.toml", "a = " + "[" * 5000, "no valid TOML"),

@@ -78,6 +78,13 @@ def test_a_damaged_description_is_refused(saved: Path, changes: dict[str, object
         ctsdk.load_result(saved, adapter=toy_adapter())
 
 
+def test_an_unknown_variant_of_an_installed_adapter_is_refused(saved: Path) -> None:
+    path = saved / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"adapter": {"name": "ostrack", "variant": "tinny"}}))
+    with pytest.raises(ctsdk.CheckpointError, match=r"result\.json does not fit: .*Did you mean 'tiny'\?"):
+        ctsdk.load_result(saved)
+
+
 @pytest.mark.parametrize("text", [b"", b"[" * 100_000, b"\xff", b"1" * 5000, b"[]", b" " * (9 << 20)])
 def test_what_is_no_description_is_refused(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "result.json").write_bytes(text)
