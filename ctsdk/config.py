@@ -189,10 +189,11 @@ class TrainingConfig(_Section):
         return self
 
     @pydantic.model_validator(mode="after")
-    def _part_of_a_batch(self) -> Self:
-        if self.micro_batch_size is not None and self.micro_batch_size > self.batch_size:
+    def _equal_parts(self) -> Self:
+        if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
             raise ValueError(
-                f"micro_batch_size={self.micro_batch_size} is a part of batch_size={self.batch_size}; give less"
+                f"batch_size={self.batch_size} is no multiple of micro_batch_size={self.micro_batch_size}; the parts "
+                "of a step are equal, so change one of them"
             )
         return self
 

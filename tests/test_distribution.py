@@ -133,8 +133,7 @@ def test_every_process_has_the_same_share_of_a_batch() -> None:
     assert micro_batch_size(ctsdk.TrainingConfig(batch_size=12)) == 12
     assert micro_batch_size(ctsdk.TrainingConfig(batch_size=12), 3) == 4
     assert micro_batch_size(ctsdk.TrainingConfig(batch_size=12, micro_batch_size=2), 3) == 2
-    # One process on its own may take more than the batch, as it always could.
-    assert micro_batch_size(ctsdk.TrainingConfig(batch_size=12, micro_batch_size=5)) == 5
+    assert micro_batch_size(ctsdk.TrainingConfig(batch_size=12, micro_batch_size=3)) == 3
     for size, micro in ((13, None), (12, 3)):
         with pytest.raises(ctsdk.ConfigError, match="expected a multiple of"):
             micro_batch_size(ctsdk.TrainingConfig(batch_size=size, micro_batch_size=micro), 8)

@@ -88,7 +88,7 @@ def micro_batch_size(settings: TrainingConfig, num_ranks: int = 1) -> int:
         ConfigError: several processes cannot have equal shares of a batch.
     """
     size = settings.micro_batch_size or max(1, settings.batch_size // num_ranks)
-    if num_ranks > 1 and settings.batch_size % (size * num_ranks):
+    if settings.batch_size % (size * num_ranks):
         raise ConfigError(
             f"training.batch_size is {settings.batch_size}, and {num_ranks} processes take {size} samples each at "
             f"once; expected a multiple of {size * num_ranks}, because every process does the same part of a step. "
