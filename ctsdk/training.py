@@ -135,7 +135,6 @@ class Trainer:
         settings = self.config.training
         hide = True if not self.ranks.is_first else None if show_progress is None else not show_progress
         bar = tqdm(total=settings.num_steps, initial=self.step, unit="step", disable=hide)
-        folder = self.states.run_dir if self.states and self.ranks.is_first else None
         with (
             frozen(self.adapter.teacher),
             channels_last(self.adapter.teacher, self.student, is_wanted=settings.channels_last),
@@ -145,7 +144,7 @@ class Trainer:
             Interruption(is_wanted=self.states is not None) as interruption,
             explained_worker_deaths(),
             bar,
-            MetricsLog(folder, first_step=self.step, on_metrics=on_metrics if self.ranks.is_first else None) as metrics,
+            self._open_metrics(on_metrics) as metrics,
         ):
             self._run(open_batches, validation or [], interruption, bar, metrics)
         self.student.eval()
@@ -215,6 +214,12 @@ class Trainer:
         for name in ("step", "batches_read", "rate_scale", "num_roll_backs"):
             setattr(self, name, state[name])
 
+    def _open_metrics(self, on_metrics: OnMetrics | None) -> MetricsLog:
+        """Open the files of the figures in the first process; what it raises ends all of them."""
+        logs, folder = [MetricsLog(None)], self.states.run_dir if self.states else None
+        self.ranks.from_first(lambda: logs.append(MetricsLog(folder, first_step=self.step, on_metrics=on_metrics)))
+        return logs[-1]
+
     def _run(
         self,
         open_batches: Callable[[int], Iterator[Batch]],
@@ -225,7 +230,7 @@ class Trainer:
     ) -> None:
         """Take step after step."""
         settings = self.config.training
-        batches = open_batches(self.batches_read)
+        batches, first_step = open_batches(self.batches_read), self.step
         pace, saved_at = Pace(settings.num_steps, self.device, self.ranks), time.monotonic()
         if settings.validate_every and self.ranks.largest([len(validation)])[0] == 0:
             raise ConfigError(
@@ -233,7 +238,7 @@ class Trainer:
                 "validation= to compress(), name data.validation, or leave validate_every out."
             )
         while self.step < settings.num_steps:
-            parts = self._gather(batches)
+            parts = self._gather(batches, is_first=self.step == first_step)
             try:
                 row = self.stepper.take(self.step, parts, self.rate_scale)
             except NotFiniteError as error:
@@ -256,12 +261,13 @@ class Trainer:
                 saved_at = time.monotonic()
         self._save(metrics)
 
-    def _gather(self, batches: Iterator[Batch]) -> list[Batch]:
+    def _gather(self, batches: Iterator[Batch], *, is_first: bool) -> list[Batch]:
         """Return this process's parts of a step; with the first ones mistaken batches and a mistaken adapter show."""
         batch_size = self.config.training.batch_size
         parts = gather(batches, batch_size, self.ranks)
+        if is_first:
+            refuse_larger_step(self.ranks.gather([part.size for part in parts]), batch_size)
         if self.step == 0:
-            refuse_larger_step(parts, batch_size, self.ranks)
             look_before_training(self.adapter, self.student, self.plans, parts[0].to(self.device))
         return parts
 

@@ -117,16 +117,17 @@ def test_batches_are_dealt_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "num_parts", "num_ranks"), [(8, 1, 2), (8, 2, 1), (4, 1, 1), (6, 1, 2), (5, 2, 1)]
+    ("batch_size", "sizes"),
+    [(8, [[4], [4]]), (8, [[4, 4]]), (4, [[4]]), (6, [[4], [4]]), (5, [[4, 4]]), (16, [[4, 4, 2, 4, 4]])],
 )
-def test_batches_that_make_up_the_same_step_are_taken(batch_size: int, num_parts: int, num_ranks: int) -> None:
-    refuse_larger_step(toy_batches(num_parts), batch_size, Ranks(num_ranks=num_ranks))  # of 4 samples each
+def test_batches_that_make_up_the_same_step_are_taken(batch_size: int, sizes: list[list[int]]) -> None:
+    refuse_larger_step(sizes, batch_size)
 
 
 def test_batches_too_large_to_be_shared_are_refused() -> None:
-    says = r"hold 4 samples each, so 2 processes take 8 of them in a step, where one takes 4 .*batch_size=8"
+    says = r"2 processes take batches of together 6 samples for a step, where one takes 4 .*batch_size=6"
     with pytest.raises(ctsdk.ConfigError, match=says):
-        refuse_larger_step(toy_batches(1), 4, Ranks(num_ranks=2))
+        refuse_larger_step([[4], [2]], 4)
 
 
 def test_every_process_has_the_same_share_of_a_batch() -> None:

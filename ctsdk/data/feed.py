@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from ctsdk.adapter import Batch
@@ -14,7 +14,7 @@ from ctsdk.errors import ConfigError, DataError
 from ctsdk.ranks import Ranks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["endless", "explained_worker_deaths", "gather", "held_out", "not_iterable", "refuse_larger_step"]
 
@@ -78,25 +78,24 @@ def _checked(batch: object, name: str) -> Batch:
     )
 
 
-def refuse_larger_step(parts: list[Batch], num_samples: int, ranks: Ranks) -> None:
+def refuse_larger_step(sizes: Sequence[Sequence[int]], num_samples: int) -> None:
     """Refuse batches of which all ranks together take more for a step than one process would.
 
     Args:
-        parts: this rank's parts of a step, as :func:`gather` gave them.
+        sizes: by rank, how many samples each of its parts of a step has.
         num_samples: that a step is to have.
-        ranks: that share the step.
 
     Raises:
         ConfigError: the same learning rate would go with a larger step.
     """
-    size, num_taken = parts[0].size, len(parts) * ranks.num_ranks
-    num_alone = math.ceil(num_samples / size)
-    if num_taken > num_alone:
+    in_turn = [size for turn in zip(*sizes, strict=True) for size in turn]
+    alone = next(size for size in accumulate(in_turn) if size >= num_samples)
+    together = sum(in_turn)
+    if together > alone:
         raise ConfigError(
-            f"batches hold {size} samples each, so {ranks.num_ranks} processes take {num_taken * size} of them in a "
-            f"step, where one takes {num_alone * size} (training.batch_size is {num_samples}). Give smaller batches, "
-            f"of which a multiple of {ranks.num_ranks} make up a step, or training.batch_size={num_taken * size} if "
-            "that is meant."
+            f"{len(sizes)} processes take batches of together {together} samples for a step, where one takes {alone} "
+            f"(training.batch_size is {num_samples}; the first batch has {in_turn[0]}). Give smaller batches, of which "
+            f"a multiple of {len(sizes)} make up a step, or training.batch_size={together} if that is meant."
         )
 
 
