@@ -66,6 +66,8 @@ class Stepper:
         self.stage_runs = {trunk: [0] * plan.num_stages for trunk, plan in self.plans.items()}
         self.optimizer = make_optimizer(self.student, self.config.training, self.device)
         self.scaler = make_scaler(self.config.training.precision, self.device)
+        if self.config.is_replacing:
+            _check_groups(self.student, self._blocks())
 
     @cached_property
     def _losses(self) -> nn.Module:
@@ -99,7 +101,7 @@ class Stepper:
 
         Raises:
             NotFiniteError: a loss or gradient is not finite. The student is as before the step.
-            ConfigError: the mix holds nothing that is to be trained.
+            ConfigError: no loss depends on what is to be trained.
         """
         settings = self.config.training
         progress = step / settings.num_steps
@@ -138,10 +140,14 @@ class Stepper:
             return nn.utils.get_total_norm(gradients) if gradients else None
 
         norms = {"gradient_norm": norm_of(parameters)}
-        for name, trunk in self.adapter.trunks().items():
-            for stage, block in enumerate(trunk.blocks(self.student)):
-                norms[f"stage_gradient_norm/{name}.{stage}"] = norm_of(block.parameters())
+        for name, block in self._blocks().items():
+            norms[f"stage_gradient_norm/{name}"] = norm_of(block.parameters())
         return {name: norm for name, norm in norms.items() if norm is not None}
+
+    def _blocks(self) -> dict[str, nn.Module]:
+        """Return the student's blocks, by trunk and stage."""
+        trunks = self.adapter.trunks().items()
+        return {f"{name}.{i}": block for name, trunk in trunks for i, block in enumerate(trunk.blocks(self.student))}
 
     def _counted(self, mix: Mix) -> dict[str, float]:
         """Count the stages that are the student's, and return how often each one was so far."""
@@ -178,7 +184,10 @@ class Stepper:
                     terms, by_stage = self._losses(mix, part.to(self.device))
                 values = torch.stack([term.float() for term in terms.values()])
                 if not values.requires_grad:
-                    raise ConfigError(_nothing_to_train(step, mix))
+                    raise ConfigError(
+                        f"step {step}: none of the losses ({', '.join(terms)}) depends on what training.groups leaves "
+                        "trainable. Freeze less, or give weight to other losses."
+                    )
                 # Gradients are averaged over the processes, so each one's are as many times too small.
                 self.scaler.scale(values.sum() * (part.size * num_ranks / size)).backward()  # type: ignore[no-untyped-call]
             rows.append(torch.stack([*values.detach(), *(value.float() for value in by_stage.values())]))
@@ -229,13 +238,25 @@ class Stepper:
         )
 
 
-def _nothing_to_train(step: int, mix: Mix) -> str:
-    stages = ", ".join(f"{name}.{stage}" for name, flags in mix.items() for stage, flag in enumerate(flags) if flag)
-    return (
-        f"step {step}: training.groups freezes all that this step could train (stages {stages} are the student's in "
-        "it, the others the teacher's). Leave something trainable that no stage holds, such as a head, or use "
-        "preset=distill, which replaces nothing."
-    )
+def _check_groups(student: nn.Module, blocks: Mapping[str, nn.Module]) -> None:
+    """Refuse to freeze so much that a mix has nothing to train.
+
+    Args:
+        student: its parameters that are to stay are frozen.
+        blocks: its stages, by name; a mix has at least one of them.
+
+    Raises:
+        ConfigError: some stage is frozen, and so is all that is in every mix.
+    """
+    idle = [name for name, block in blocks.items() if not any(part.requires_grad for part in block.parameters())]
+    replaced = {id(parameter) for block in blocks.values() for parameter in block.parameters()}
+    trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    if idle and all(id(parameter) in replaced for parameter in trained):
+        raise ConfigError(
+            f"training.groups freezes stages ({', '.join(idle)}) and all outside of the stages, so a step in which the "
+            "others are the teacher's would train nothing. Leave something trainable outside, such as a head, or use "
+            "preset=distill, which replaces nothing."
+        )
 
 
 def _restore(module: nn.Module, buffers: Mapping[str, Tensor]) -> None:

@@ -225,10 +225,17 @@ def test_parameter_groups_scale_and_freeze() -> None:
 
 def test_a_mix_of_frozen_parameters_is_refused() -> None:
     groups = [{"match": r"^layers\.0"}, {"match": "", "rate_factor": 0}]
-    with pytest.raises(ctsdk.ConfigError, match=r"step \d+: training.groups freezes .* \(stages layers\.[12]"):
+    with pytest.raises(ctsdk.ConfigError, match=r"freezes stages \(layers\.1, layers\.2\) and all outside"):
         ctsdk.compress(toy_adapter(), toy_config(training={"groups": groups}), batches=toy_batches())
     config = toy_config(preset="distill", training={"groups": groups})
     assert len(ctsdk.compress(toy_adapter(), config, batches=toy_batches()).history) == 12
+
+
+def test_losses_of_frozen_parameters_alone_are_refused() -> None:
+    groups = [{"match": "^head", "rate_factor": 1}, {"match": "", "rate_factor": 0}]
+    config = toy_config(preset="distill", training={"groups": groups}, losses={"task": 0, "guidance": 0})
+    with pytest.raises(ctsdk.ConfigError, match=r"step 0: none of the losses \(imitation\) depends on"):
+        ctsdk.compress(toy_adapter(), config, batches=toy_batches())
 
 
 def test_learning_rates_and_the_pace_are_on_record(tmp_path: Path) -> None:
