@@ -68,6 +68,10 @@ class MetricsLog:
             from torch.utils.tensorboard import SummaryWriter
 
             self._tensorboard = SummaryWriter(str(self._folder / "tensorboard"), purge_step=step or None)
+            # It drops all of this step, and what was written before the step was taken does not come again.
+            for row in [*self._steps.rows, *self._pace.rows]:
+                if row["step"] == step:
+                    self._to_tensorboard(step, _numbers(row))
 
     def add(self, step: int, **values: float | str) -> None:
         """Add a row; numbers also go to TensorBoard and to the caller's function, under their names.
@@ -105,15 +109,18 @@ class MetricsLog:
         self.close()
 
     def _pass_on(self, step: int, values: Mapping[str, float | str]) -> None:
-        numbers = {name: value for name, value in values.items() if not isinstance(value, str)}
-        if self._tensorboard is not None:
-            for name, value in numbers.items():
-                self._tensorboard.add_scalar(name, value, step)
+        numbers = _numbers(values)
+        self._to_tensorboard(step, numbers)
         if self._on_metrics is not None and self.error is None:
             try:
                 self._on_metrics(step, numbers)
             except Exception as error:  # noqa: BLE001 - ends the run where its state can be saved in all processes
                 self.error = error
+
+    def _to_tensorboard(self, step: int, numbers: Mapping[str, float]) -> None:
+        if self._tensorboard is not None:
+            for name, value in numbers.items():
+                self._tensorboard.add_scalar(name, value, step)
 
 
 class _Lines:
@@ -158,6 +165,10 @@ class _Lines:
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name != "step" and not isinstance(value, str)}
 
 
 def _whole_rows(path: Path) -> list[dict[str, Any]]:

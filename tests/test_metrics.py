@@ -48,11 +48,13 @@ def test_tensorboard_forgets_the_steps_that_come_again(tmp_path: Path) -> None:
     with MetricsLog(tmp_path) as log:
         for step in range(4):
             log.add(step, loss=1.0)
+        log.add(2, **{"validation/iou": 0.5, "roll_back/why": "text"})
     with MetricsLog(tmp_path, first_step=2) as log:
         log.add(2, loss=3.0)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(0, 1.0), (1, 1.0), (2, 3.0)]
+    assert [(event.step, event.value) for event in events.Scalars("validation/iou")] == [(2, 0.5)]
 
 
 def test_a_disk_that_is_full_is_an_error(tmp_path: Path) -> None:
