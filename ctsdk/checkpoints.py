@@ -105,7 +105,7 @@ class States:
         except Exception as error:  # a damaged file can raise anything
             raise TrainingError(f"cannot read the training state {path}: {error}. {self._without(path)}") from error
         if not isinstance(state, dict) or not state.keys() >= _KEYS:
-            raise TrainingError(f"{path} holds no training state of this ctsdk. {self._without(path)}")
+            raise TrainingError(f"{path} holds no training state of this version of ctsdk. {self._without(path)}")
         was, now = json.loads(state["config"]), config.to_mapping()
         changed = differences({**was, "teacher": state["teacher"]}, {**now, "teacher": dict(teacher)})
         lines = [f"  {key}: was {was!r}, is {now!r}" for key, (was, now) in changed.items() if key not in _FREE]

@@ -115,7 +115,7 @@ class ParameterGroup(_Section):
     def _is_an_expression(cls, match: str) -> str:
         try:
             re.compile(match)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"no regular expression: {error}") from error
         return match
 
@@ -218,6 +218,8 @@ class DataSource(_Section):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: object) -> object:
+        if not isinstance(value, str | dict | DataSource):
+            raise ValueError("expected a text, such as lasot:/data/lasot?split=train, or a section of spec and ratio")
         return {"spec": value} if isinstance(value, str) else value
 
 
@@ -436,6 +438,7 @@ def _override(values: dict[str, Any], override: str) -> None:
             raise ConfigError(f"override {override!r}: {section!r} is a value ({inner!r}), not a section with keys.")
         place = inner
     try:
-        place[last] = _read_yaml(text)
+        value = _read_yaml(text)
     except Exception as error:  # as in a file
         raise ConfigError(f"override {override!r}: {text!r} is no valid value: {error}") from error
+    place[last] = _copied_value(value)

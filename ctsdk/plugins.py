@@ -199,6 +199,9 @@ def register_adapter(adapter_class: _AdapterClass) -> _AdapterClass:
     `weights` arrive as :func:`load_adapter` got them. Registering the same class again changes nothing, also after
     its module was reloaded.
 
+    Args:
+        adapter_class: a subclass of :class:`TrackerAdapter` with ``name`` and ``load``.
+
     Raises:
         AdapterContractError: this is no adapter class, it lacks ``name`` or ``load``, or another class has the name.
     """

@@ -104,10 +104,16 @@ def load_result(folder: str | Path, adapter: TrackerAdapter | None = None) -> Co
             adapter = load_adapter(name, variant=variant, weights="random")
         # Before blocks are made, because a file can ask for any number of them.
         plans = _plans(description, trunk_depths(adapter))
-        config = CompressionConfig.from_mapping(description.config)
     except ConfigError as error:
         raise CheckpointError(
             f"{folder / _DESCRIPTION_FILE} does not fit: {error} Give the adapter and the variant it was made with."
+        ) from error
+    try:
+        config = CompressionConfig.from_mapping(description.config)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{folder / _DESCRIPTION_FILE} holds a configuration that this ctsdk does not take: {error} Use the ctsdk "
+            "that wrote it."
         ) from error
     student = build_student(adapter, plans)
     check_same_keys(tensors, student.state_dict(), str(weights))

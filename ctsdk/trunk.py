@@ -65,6 +65,13 @@ class Trunk:
 
         ``stop`` counts from the end for a shorter trunk to be found again: only None and negative values can be kept
         true when the number of blocks changes, so a positive ``stop`` is refused unless the count stays.
+
+        Args:
+            tracker: which keeps all but these blocks.
+            blocks: in the order in which they run.
+
+        Raises:
+            AdapterContractError: there is no list of blocks at ``path``, or a positive ``stop`` would point elsewhere.
         """
         container = self._container(tracker)
         before = list(container)

@@ -72,6 +72,7 @@ def test_a_configuration_survives_json() -> None:
         ("training.steps", "has no value"),
         ("training.steps=", "has no value.* For none, write null"),
         ("stages=[", "is no valid value"),
+        ("training.groups=[{1: 2}]", "key 1 is a int; expected text"),
     ],
 )
 def test_bad_overrides_say_what_and_what_instead(override: str, message: str) -> None:

@@ -17,6 +17,8 @@ from ctsdk import CompressionConfig, ConfigError
         ("stages={a: x}", r"^stages takes no such value \(seen: {'a': 'x'}\). What it takes: How many stages, [^\n]*$"),
         ("data.train=x", r"data.train should be a list \(seen: 'x'\)"),
         ("data.train=[{ratio: 1}]", "data.train.0.spec is missing"),
+        ("data.train=[3]", r"data.train.0: expected a text, such as lasot:.* \(seen: 3\)"),
+        ("training.groups=[{match: 'a{99999999999999999999}'}]", "training.groups.0.match: no regular expression: "),
         ("training.groups=[{match: '('}]", "training.groups.0.match: no regular expression: "),
         ("training={steps: 3, warm_up_steps: 3}", "warm_up_steps=3, and the run has 3 steps"),
         ("training={batch_size: 12, micro_batch_size: 5}", "batch_size=12 is no multiple of micro_batch_size=5"),
