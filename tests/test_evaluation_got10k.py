@@ -64,6 +64,13 @@ def test_the_size_comes_from_a_frame_where_the_sequence_does_not_tell() -> None:
     assert (score.figures["AO"], asked) == (1, [0])
 
 
+def test_the_resolution_goes_before_the_size_of_a_frame() -> None:
+    boxes = moved(TRUTH, 0, 0, 10, 0)
+    sequence = video(size_px=(20, 30), about={"resolution": "400x300"})
+    assert Got10kProtocol().score(sequence, boxes).figures["AO"] == pytest.approx(2 / 3)
+    assert Got10kProtocol().score(video(size_px=(20, 30)), boxes).figures["AO"] == 1
+
+
 def test_a_box_is_expected_for_every_frame() -> None:
     for boxes in (TRUTH[:3], np.concatenate([TRUTH, TRUTH])):
         with pytest.raises(DataError, match=f"has {len(boxes)} boxes for 4 frames"):

@@ -57,7 +57,8 @@ class Got10kProtocol(EvaluationProtocol):
     ) -> SequenceScore:
         """Score the boxes of one sequence; see :meth:`EvaluationProtocol.score`.
 
-        A frame is read if the sequence does not tell its size.
+        A frame is read if the sequence does not tell its size. What GOT-10k's meta_info.ini calls the resolution goes
+        first, as in the toolkit: some of its videos have frames of several sizes.
         """
         boxes, truth = boxes_to_score(sequence, boxes_xywh_px), sequence.boxes_xywh_px
         if len(boxes) != len(truth):
@@ -65,7 +66,7 @@ class Got10kProtocol(EvaluationProtocol):
                 f"sequence {sequence.name!r} has {len(boxes)} boxes for {len(truth)} frames; the GOT-10k toolkit "
                 "expects one for each. Run the tracker to the end."
             )
-        size_px = sequence.frame_size_px(0)
+        size_px = _image_size_px(sequence)
         overlap = _clipped_overlaps(_clipped(boxes, size_px), _clipped(truth, size_px))[1:]
         overlap = overlap[_covers(sequence)[1:] > 0]
         success = (
@@ -162,6 +163,15 @@ class Got10kOnePassProtocol(EvaluationProtocol):
         curves = {name: rows.mean(axis=0) for name, rows in stack_curves(scores).items()}
         speeds = [score.figures["speed_fps"] for score in scores if not math.isnan(score.figures["speed_fps"])]
         return {**_one_pass_figures(curves), "speed_fps": float(np.mean(speeds)) if speeds else math.nan}, curves
+
+
+def _image_size_px(sequence: VideoSequence) -> tuple[int, int]:
+    """Return the width and the height to which boxes are clipped."""
+    resolution = sequence.about.get("resolution")
+    if resolution is None:
+        return sequence.frame_size_px(0)
+    width, height = resolution.split("x")
+    return int(width), int(height)
 
 
 def _clipped(boxes_xywh_px: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:

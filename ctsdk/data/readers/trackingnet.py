@@ -77,9 +77,8 @@ def open_trackingnet(root: Path, *, split: str = "test", chunks: str = "all", pr
             f"{root} holds {len(videos)} videos of the split {split}, and more than once {twice[:3]}; expected each "
             "once. Check the path, and copy the annotations again."
         )
-    return VideoDataset(
-        "trackingnet", split, tuple(video for _, video in videos), _Reader(tuple(videos), split == "test")
-    )
+    called = tuple(video for _, video in videos)
+    return VideoDataset("trackingnet", split, called, _Reader(tuple(videos), split == "test"), "trackingnet")
 
 
 @dataclass(frozen=True)
