@@ -156,7 +156,8 @@ def test_everything_that_is_wrong_is_listed_and_nothing_is_written(tmp_path: Pat
         "  gone: no results\n"
         f"  {results}/short.txt: 3 boxes for 4 frames\n"
         f"  {results}/moved.txt: the first box is [11.0, 20.0, 30.0, 40.0], the given one [10.0, 20.0, 30.0, 40.0]\n"
-        f"  {results}/untimed.txt: no times beside it, which the server asks for\n"
+        f"  {results}/untimed.txt: no times of this repetition beside it, which the server asks for: a column for "
+        "each\n"
         f"  {results}/lost.txt: sequence 'lost': box 3 is [nan, nan, nan, nan]; expected finite numbers and sizes of "
         "at least 0. Write a lost target as its last box.\n"
         "Track these sequences again."
@@ -259,6 +260,17 @@ def test_archives_of_others_are_checked_too(tmp_path: Path) -> None:
         check_pack("got10k", dataset, flat)
     with pytest.raises(DataError, match=r"1 files have no place in an archive for trackingnet, such as 'a_time\.txt'"):
         check_pack("trackingnet", split_of("trackingnet", "a"), flat)
+
+    apart = {
+        f"{place}{name}/{name}_{end}.txt": text
+        for place, name in (("", "a"), ("Mine/", "b"))
+        for end, text in (("001", row), ("time", times))
+    }
+    with pytest.raises(DataError, match=r"has sequences in no folder and in Mine/; expected one folder around all"):
+        check_pack("got10k", split_of("got10k", "a", "b"), make_zip(tmp_path / "apart.zip", **apart))
+    second = make_zip(tmp_path / "second.zip", **{"a/a_002.txt": row, "a/a_time.txt": times})
+    with pytest.raises(DataError, match=r"'a' in .* has the repetitions \[2\]; expected them to be counted from 1"):
+        check_pack("got10k", dataset, second)
 
     half = make_zip(tmp_path / "half.zip", **{"a/a_001.txt": row, "a/a_time.txt": times})
     with pytest.raises(DataError, match="b: no results"):

@@ -141,11 +141,21 @@ def test_repetitions_come_in_their_order_each_with_its_times(tmp_path: Path) -> 
     assert [one.seconds.tolist() for one in found] == [[0.1], [0.2], [0.3]]
 
 
-def test_one_column_of_times_belongs_to_none_of_several_repetitions(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", ["0.1\n", "0.1,0.2,0.3\n"])
+def test_other_columns_of_times_than_repetitions_belong_to_none(times: str, tmp_path: Path) -> None:
     write(tmp_path, "s/s_001.txt", "s/s_002.txt")
-    write(tmp_path, "s/s_time.txt", text="0.1\n")
+    write(tmp_path, "s/s_time.txt", text=times)
 
     assert [len(one.seconds) for one in find_results(tmp_path, named("got10k", "s")).read("s")] == [0, 0]
+
+
+@pytest.mark.parametrize("times", ["0.1\n0.1,0.2\n", "0.1\nx\n"])
+def test_damaged_times_are_refused(times: str, tmp_path: Path) -> None:
+    write(tmp_path, "s/s_001.txt", "s/s_002.txt")
+    write(tmp_path, "s/s_time.txt", text=times)
+
+    with pytest.raises(DataError, match="line 2"):
+        find_results(tmp_path, named("got10k", "s")).read("s")
 
 
 @pytest.mark.parametrize("path", ["s_time.txt", "times/s_time.txt"])

@@ -41,7 +41,7 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="it is a pipe, a socket or a device"):
             open_regular(tmp_path / name)
         with pytest.raises(DataError, match="it is a pipe, a socket or a device"):
-            read_rows(Folder(tmp_path), name, [4])
+            read_rows(Folder(tmp_path), name, 4)
         with pytest.raises(DataError, match="it is a pipe, a socket or a device"):
             read_image(tmp_path / name)
 
@@ -57,7 +57,7 @@ def test_an_archive_with_a_long_directory_is_refused(tmp_path: Path) -> None:
 def test_annotations_of_one_video_are_short(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"1,2,3,4\n" * (2 << 20) + b"\n")
     with pytest.raises(DataError, match=r"a\.txt has 16777217 bytes"):
-        read_rows(Folder(tmp_path), "a.txt", [4])
+        read_rows(Folder(tmp_path), "a.txt", 4)
     (tmp_path / "a.xml").write_bytes(b"<a>" * (2 << 20))
     with pytest.raises(DataError, match=r"a\.xml has 6291456 bytes"):
         read_xml(Folder(tmp_path), "a.xml")

@@ -42,7 +42,7 @@ def test_rows_mean_the_same_however_they_are_written(tmp_path: Path, data: bytes
     files = put(tmp_path, data)
     assert read_boxes(files, "file.txt").tolist() == ROWS
     assert read_boxes(files, "file.txt").dtype == np.float64
-    assert read_rows(files, "file.txt", [4]) == ROWS
+    assert read_rows(files, "file.txt", 4) == ROWS
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_rows_mean_the_same_however_they_are_written(tmp_path: Path, data: bytes
 )
 def test_a_wrong_row_is_named(tmp_path: Path, data: bytes, line: int) -> None:
     files = put(tmp_path, data)
-    for read in (read_boxes, lambda files, path: read_rows(files, path, [4])):
+    for read in (read_boxes, lambda files, path: read_rows(files, path, 4)):
         with pytest.raises(DataError, match=rf"file\.txt, line {line}: .*expected 4 numbers separated by"):
             read(files, "file.txt")
 
@@ -83,11 +83,10 @@ def test_nan_is_a_number_and_infinity_is_none(tmp_path: Path) -> None:
             read_boxes(put(tmp_path, b"1,2,3,4\n1,2,3," + word + b"\n"), "file.txt")
 
 
-def test_rows_may_have_several_widths(tmp_path: Path) -> None:
-    files = put(tmp_path, b"1,2,3,4\n0\n")
-    assert read_rows(files, "file.txt", [1, 4]) == [[1, 2, 3, 4], [0]]
-    with pytest.raises(DataError, match=r"line 1: .*expected 1 or 8 numbers"):
-        read_rows(files, "file.txt", [1, 8])
+def test_rows_are_as_wide_as_the_first_where_no_width_is_asked_for(tmp_path: Path) -> None:
+    assert read_rows(put(tmp_path, b"1,2\n3,4\n"), "file.txt", None) == [[1, 2], [3, 4]]
+    with pytest.raises(DataError, match=r"line 2: '0'; expected 2 numbers"):
+        read_rows(put(tmp_path, b"1,2\n0\n"), "file.txt", None)
 
 
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:

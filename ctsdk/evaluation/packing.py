@@ -166,7 +166,9 @@ def _runs(server: Server, sequence: VideoSequence, found: ResultFiles) -> list[T
         if not (np.abs(first - given) < 1).all():
             raise DataError(f"{read.place}: the first box is {first.tolist()}, the given one {given.tolist()}")
         if server == "got10k" and not len(tracked.seconds):
-            raise DataError(f"{read.place}: no times beside it, which the server asks for")
+            raise DataError(
+                f"{read.place}: no times of this repetition beside it, which the server asks for: a column for each"
+            )
         repetitions.append(tracked)
     if server == "trackingnet" and len(repetitions) > 1:
         raise DataError(f"{name}: {len(repetitions)} repetitions, where the server takes one")
@@ -189,12 +191,15 @@ def _entries(server: Server, runs: Mapping[str, Sequence[TrackedSequence]], numb
 def _check_entries(server: Server, dataset: VideoDataset, archive: Archive) -> None:
     """Refuse an archive with entries that its server would not look for, or could not read."""
     known = _entry_pattern(server, dataset)
-    odd = [archive.place(path) for path in archive.contents if not known.fullmatch(path)]
+    matches = {path: known.fullmatch(path) for path in archive.contents}
+    odd = [archive.place(path) for path, match in matches.items() if match is None]
     if odd:
         raise DataError(
             f"{len(odd)} files have no place in an archive for {server}, such as {odd[0]}; expected the table in "
             "ctsdk.evaluation.packing. Pack the results again."
         )
+    if server == "got10k":
+        _check_places(archive, [match for match in matches.values() if match is not None])
     for path, content in archive.contents.items():
         if re.search(rb"[^0-9a-zA-Z.,+\-\r\n]", content):
             raise DataError(
@@ -203,9 +208,29 @@ def _check_entries(server: Server, dataset: VideoDataset, archive: Archive) -> N
             )
 
 
+def _check_places(archive: Archive, matches: Sequence[re.Match[str]]) -> None:
+    """Refuse folders beside the one around all others, and repetitions that are not counted from 1."""
+    around = sorted({match["around"] or "" for match in matches})
+    if len(around) > 1:
+        raise DataError(
+            f"{archive.place('')} has sequences in {around[0] or 'no folder'} and in {around[1]}; expected one folder "
+            "around all of them, or none. Pack the results again."
+        )
+    numbers: dict[str, list[int]] = {match["name"]: [] for match in matches}
+    for match in matches:
+        if match["number"] != "time":
+            numbers[match["name"]].append(int(match["number"]))
+    for name, seen in numbers.items():
+        if sorted(seen) != list(range(1, len(seen) + 1)):
+            raise DataError(
+                f"{archive.place(name)} has the repetitions {sorted(seen)}; expected them to be counted from 1. Pack "
+                "the results again."
+            )
+
+
 def _entry_pattern(server: Server, dataset: VideoDataset) -> re.Pattern[str]:
     name = "|".join(map(re.escape, dataset.names))
     if server == "trackingnet":
         return re.compile(rf"({name})\.txt")
     # The toolkit's authors take one folder around all others.
-    return re.compile(rf"(?:[^/]+/)?({name})/\1_(?:\d{{3}}|time)\.txt")
+    return re.compile(rf"(?P<around>[^/]+/)?(?P<name>{name})/(?P=name)_(?P<number>\d{{3}}|time)\.txt")

@@ -125,7 +125,7 @@ class PredictionFolder:
         """
         if not self.has(name):
             raise DataError(f"{self._path(name)} does not exist; expected the boxes of sequence {name!r}. Track it.")
-        boxes = np.array(read_rows(Folder(self.root), self._path(name).name, [4]), dtype=np.float64)
+        boxes = np.array(read_rows(Folder(self.root), self._path(name).name, 4), dtype=np.float64)
         try:
             return TrackedSequence(name, boxes, self._column(name, "_time"), self._column(name, "_scores"))
         except DataError as error:
@@ -133,7 +133,7 @@ class PredictionFolder:
 
     def _column(self, name: str, ending: str) -> _Numbers:
         path = self._path(name, ending)
-        rows = read_rows(Folder(self.root), path.name, [1]) if path.is_file() else []
+        rows = read_rows(Folder(self.root), path.name, 1) if path.is_file() else []
         return np.array(rows, dtype=np.float64).reshape(-1)
 
     def _path(self, name: str, ending: str = "") -> Path:

@@ -91,7 +91,7 @@ class ResultFiles:
             raise DataError(f"there are no results of sequence {name!r}, only of {_some(self.paths)}.")
         seconds = self._seconds(name)
         return [
-            FoundSequence(name, self.files.place(path), np.array(read_rows(self.files, path, [4])), column)
+            FoundSequence(name, self.files.place(path), np.array(read_rows(self.files, path, 4)), column)
             for path, column in zip(self.paths[name], seconds, strict=True)
         ]
 
@@ -100,8 +100,8 @@ class ResultFiles:
         num = len(self.paths[name])
         if name not in self.times:
             return [np.empty(0)] * num
-        rows = np.array(read_rows(self.files, self.times[name], sorted({1, num})))
-        # One column for several repetitions is of one of them, and nobody knows of which.
+        rows = np.array(read_rows(self.files, self.times[name], None))
+        # Other columns than repetitions, as tools leave them that ran one again, are of nobody knows which.
         return list(rows.T) if rows.shape[1] == num else [np.empty(0)] * num
 
 

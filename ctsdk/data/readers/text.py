@@ -56,18 +56,18 @@ def read_lines(files: Files, path: str) -> list[str]:
     return text.split("\n") if text else []
 
 
-def read_rows(files: Files, path: str, widths: Sequence[int]) -> list[list[float]]:
+def read_rows(files: Files, path: str, width: int | None) -> list[list[float]]:
     """Return the numbers of each line; they are separated by a comma, a tab or blanks, and NaN is a number.
 
     Args:
         files: where the file is.
         path: of the file.
-        widths: how many numbers a line may have.
+        width: how many numbers a line has; None for as many as the first one.
 
     Raises:
         DataError: the file is missing or empty, or a line holds something else.
     """
-    return _rows(read_lines(files, path), files.place(path), widths)
+    return _rows(read_lines(files, path), files.place(path), width)
 
 
 def read_boxes(files: Files, path: str) -> NDArray[np.float64]:
@@ -79,7 +79,7 @@ def read_boxes(files: Files, path: str) -> NDArray[np.float64]:
     lines = read_lines(files, path)
     boxes = _parse_fast(lines)
     if boxes is None:
-        boxes = np.array(_rows(lines, files.place(path), [4]), dtype=np.float64)
+        boxes = np.array(_rows(lines, files.place(path), 4), dtype=np.float64)
     if np.isinf(boxes).any():
         line = int(np.isinf(boxes).any(axis=1).argmax())
         raise DataError(
@@ -131,7 +131,7 @@ def _parse_fast(lines: Sequence[str]) -> NDArray[np.float64] | None:
     return rows if rows.shape == (len(lines), 4) else None
 
 
-def _rows(lines: Sequence[str], place: str, widths: Sequence[int]) -> list[list[float]]:
+def _rows(lines: Sequence[str], place: str, width: int | None) -> list[list[float]]:
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -139,13 +139,14 @@ def _rows(lines: Sequence[str], place: str, widths: Sequence[int]) -> list[list[
             row = [float(word) for word in _SEPARATORS.split(line.strip())] if "_" not in line else []
         except ValueError:
             row = []
-        if len(row) not in widths:
-            expected = " or ".join(map(str, widths))
+        if not row or len(row) != (width or len(row)):
+            expected = f"{width} " if width else ""
             raise DataError(
-                f"{place}, line {number}: {line!r:.200}; expected {expected} numbers separated by commas, tabs or "
+                f"{place}, line {number}: {line!r:.200}; expected {expected}numbers separated by commas, tabs or "
                 "blanks. Correct the line, or copy the file again."
             )
         rows.append(row)
+        width = len(row)
     if not rows:
         raise DataError(f"{place} is empty; expected numbers in its lines. Copy it again.")
     return rows
