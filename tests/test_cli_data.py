@@ -127,8 +127,15 @@ def test_what_cannot_be_packed_is_refused(run: Path, data: Path, tmp_path: Path,
     assert not (tmp_path / "x.zip").exists()
 
 
-def test_a_test_set_needs_a_folder(run: Path, data: Path, refused: Callable[..., str]) -> None:
-    assert "give --out DIR" in refused("evaluate", str(run), "--data", f"got10k:{data}/got10k?split=test")
+def test_a_test_set_needs_a_folder(
+    run: Path, data: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tracked(*_: object) -> None:
+        raise AssertionError("tracked before all data sets were looked at")
+
+    monkeypatch.setattr("ctsdk.cli.evaluating._evaluate_all", tracked)
+    specs = f"lasot:{data}/lasot?present=only", f"got10k:{data}/got10k?split=test"
+    assert "give --out DIR" in refused("evaluate", str(run), *(word for spec in specs for word in ("--data", spec)))
 
 
 def test_check_reports_what_a_data_set_holds(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 import ctsdk
 from ctsdk.cli.options import FileToWrite, FolderToWrite, PluginOptions
 from ctsdk.data.formats import open_dataset
-from ctsdk.errors import ConfigError
+from ctsdk.errors import ConfigError, DataError
 from ctsdk.evaluation.comparing import compare
 from ctsdk.evaluation.packing import PackNumbers
 from ctsdk.evaluation.packing import pack as pack_results
@@ -153,13 +153,14 @@ def evaluate(
     if against is not None:
         other = _load_teacher(tracker, chosen) if against == _TEACHER else _load(against, chosen)
         trackers = _told_apart(other, trackers[0])
-    for spec in data:
-        dataset = open_dataset(spec)
-        if dataset[0].has_truth:
-            protocol = (rules or ProtocolOptions()).rules(dataset)
-            _evaluate_all(trackers, dataset, protocol, run)
-        else:
+    # What is wrong with the second data set must not show only when the first one has been tracked.
+    datasets = [open_dataset(spec) for spec in data]
+    protocols = [_rules_of(dataset, rules or ProtocolOptions(), run) for dataset in datasets]
+    for dataset, protocol in zip(datasets, protocols, strict=True):
+        if protocol is None:
             _track_all(trackers, dataset, run)
+        else:
+            _evaluate_all(trackers, dataset, protocol, run)
 
 
 def score(
@@ -300,10 +301,18 @@ def _evaluate_all(
             _draw(evaluations, folder)
 
 
+def _rules_of(dataset: VideoDataset, rules: ProtocolOptions, run: RunOptions) -> EvaluationProtocol | None:
+    """Return by which rules a data set is scored; None if its truth is not public, and it is only tracked."""
+    if dataset[0].has_truth:
+        return rules.rules(dataset)
+    if run.folder(dataset) is None:
+        raise ConfigError(f"the truth of {dataset} is not public, so there is nothing to show; give --out DIR.")
+    return None
+
+
 def _track_all(trackers: list[_NamedTracker], dataset: VideoDataset, run: RunOptions) -> None:
     folder = run.folder(dataset)
-    if folder is None:
-        raise ConfigError(f"the truth of {dataset} is not public, so there is nothing to show; give --out DIR.")
+    assert folder is not None  # or _rules_of would have said so
     for each in trackers:
         own = _own_folder(folder, each, trackers)
         track_dataset(each.adapter, each.tracker, dataset, out=own, num_workers=run.num_workers)
@@ -336,8 +345,9 @@ def _report(evaluations: Mapping[str, Evaluation]) -> None:
     if len(evaluations) == 2 and len({sequence.name for sequence in first.sequences}) > 1:
         try:
             console.print(str(compare(*evaluations.values())), markup=False)
-        except ConfigError as error:
-            # The figures above stand; a protocol whose figure is no mean over sequences has no interval.
+        except (ConfigError, DataError) as error:
+            # The figures above stand; a protocol whose figure is no mean over sequences has no interval, and neither
+            # have too few sequences with frames that count.
             _logger.warning("no interval of the difference: %s", error)
 
 
