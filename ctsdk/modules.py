@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from pathlib import Path
@@ -15,6 +16,7 @@ from ctsdk.errors import AdapterContractError, ConfigError, CtsdkError, did_you_
 from ctsdk.plugins import registered_adapters
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
 __all__ = ["adapter_at", "import_own_module", "import_plugin"]
@@ -72,12 +74,25 @@ def adapter_at(place: str, variant: str | None = None, weights: str | Path | Non
     elif variant or weights:
         raise ConfigError(f"{place} has no classmethod load(variant, weights); leave out both, or give it one.")
     else:
-        adapter = found() if callable(found) else found
+        adapter = _called(found, place) if callable(found) else found
     if not isinstance(adapter, TrackerAdapter):
         raise AdapterContractError(
             f"{place} gives a {type(adapter).__name__}; expected an instance of a ctsdk.TrackerAdapter subclass."
         )
     return adapter
+
+
+def _called(make: Callable[[], object], place: str) -> object:
+    try:
+        inspect.signature(make).bind()
+    except ValueError:
+        return make()  # a class of Python's own, which tells no signature
+    except TypeError as error:
+        raise AdapterContractError(
+            f"{place} cannot be called without arguments: {error}. Give the class a classmethod load(variant, weights) "
+            "that returns the bound adapter, or name a function that makes one."
+        ) from error
+    return make()
 
 
 def import_own_module(place: str) -> ModuleType:

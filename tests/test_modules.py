@@ -118,6 +118,7 @@ def test_an_adapter_is_found_as_class_function_or_object(write: Write) -> None:
         ("Minne", r"has no 'Minne'. Did you mean 'Mine'\? It defines: Mine, Ready."),
         ("number", "gives a int; expected an instance"),
         ("nothing", "gives a dict; expected an instance"),
+        ("ToyAdapter", r"cannot be called without arguments: .*'teacher'\. Give the class a classmethod load"),
         ("", "names no adapter; expected MODULE:NAME"),
     ],
 )
