@@ -68,7 +68,8 @@ def check_case(folder: Path, name: str, num_steps: int) -> None:
         names = [name for name in row if is_double or "gradient" not in name]
         # The engine records losses in single precision, whatever the tracker computes in.
         expected_row = {name: row[name] for name in names}
-        assert {name: shared[name] for name in names} == pytest.approx(expected_row, rel=1e-6 if is_double else 1e-2)
+        rel, absolute = (1e-6, 1e-12) if is_double else (1e-2, 1e-6)  # a divergence is a difference of larger sums
+        assert {name: shared[name] for name in names} == pytest.approx(expected_row, rel=rel, abs=absolute)
 
 
 def test_two_processes_are_one(tmp_path: Path) -> None:
