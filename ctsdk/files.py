@@ -41,13 +41,16 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
     """Return the bytes of a file.
 
     Raises:
-        OSError: as :func:`open_regular`, or the file has more than `max_bytes`.
+        OSError: as :func:`open_regular`, or the file has more than `max_bytes`, or ends before its size.
     """
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
+    with open_regular(path) as raw, io.BufferedReader(raw) as file:
+        size = os.fstat(raw.fileno()).st_size
         if size > max_bytes:
             raise OSError(errno.EFBIG, f"it has {size} bytes, and {max_bytes} at most are expected", str(path))
-        return file.read(max_bytes)
+        data = file.read(size)
+    if len(data) < size:
+        raise OSError(errno.EIO, f"it has {size} bytes, of which {len(data)} came", str(path))
+    return data
 
 
 @contextmanager

@@ -19,8 +19,8 @@ import numpy as np
 
 from ctsdk.data.crops import check_frame, import_cv2
 from ctsdk.data.images import IMAGE_SUFFIXES, natural_order, read_image
+from ctsdk.data.readers.video_files import open_video_file
 from ctsdk.errors import DataError
-from ctsdk.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -179,12 +179,8 @@ def _file(path: Path) -> FrameSource:
         raise DataError(
             f"{path} is one image; expected a video. For a sequence of images, give the folder: {path.parent}"
         )
-    try:
-        with open_regular(path) as file:
-            is_empty = not file.read(1)
-    except OSError as error:
-        raise DataError(f"video {path} cannot be read: {error.strerror}. Check the file.") from error
-    if is_empty:
+    open_video_file(path)  # refuses what is no regular file, and playlists
+    if not path.stat().st_size:
         raise DataError(f"video {path} is empty (0 bytes). Copy or record it again.")
     properties = _properties(path)
     if properties is None:

@@ -78,7 +78,7 @@ def test_names_that_data_sets_use_are_names_of_files(name: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../dog", "/dog", "a/dog", "a\\dog", "dog\n", "dog\0", "dog_time", "_scores"]
+    "name", ["", ".", "..", "../dog", "/dog", "a/dog", "a\\dog", "dog\n", "dog\0", "dog_time", "_scores", "x" * 201]
 )
 def test_names_that_lead_elsewhere_are_refused(name: str, tmp_path: Path) -> None:
     folder = PredictionFolder(tmp_path / "inside")
@@ -132,6 +132,9 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     folder.write(TrackedSequence("dog", BOXES, np.ones(2)))
     (tmp_path / "dog_time.txt").write_text("1.0\n")
     with pytest.raises(DataError, match=r"dog\.txt: sequence 'dog': seconds have shape \(1,\)"):
+        folder.read("dog")
+    (tmp_path / "dog.txt").write_text("1,2,3,4\n1,2,3,40")
+    with pytest.raises(DataError, match=r"dog\.txt was cut: its last line has no end"):
         folder.read("dog")
     (tmp_path / "dog.txt").write_text("1,2,3,4\n1,2,3\n")
     with pytest.raises(DataError, match=r"dog\.txt, line 2: '1,2,3'"):

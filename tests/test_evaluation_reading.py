@@ -130,6 +130,12 @@ def test_folders_of_other_data_sets_are_passed_over(tmp_path: Path) -> None:
     assert find_results(tmp_path, named("uav123", "bike1", split="UAV20L")).paths["bike1"] == ("UAV20L/t/bike1.txt",)
 
 
+def test_a_name_of_many_digits_is_no_repetition(tmp_path: Path) -> None:
+    write(tmp_path, "s/s_001.txt", f"s/s_{'9' * 200}.txt")
+
+    assert find_results(tmp_path, named("got10k", "s")).paths["s"] == ("s/s_001.txt",)
+
+
 def test_repetitions_come_in_their_order_each_with_its_times(tmp_path: Path) -> None:
     for number in (1000, 200, 1):
         write(tmp_path, f"s/s_{number:03d}.txt", text=f"{number},2,3,4\n")
@@ -141,7 +147,7 @@ def test_repetitions_come_in_their_order_each_with_its_times(tmp_path: Path) -> 
     assert [one.seconds.tolist() for one in found] == [[0.1], [0.2], [0.3]]
 
 
-@pytest.mark.parametrize("times", ["0.1\n", "0.1,0.2,0.3\n"])
+@pytest.mark.parametrize("times", ["0.1\n", "0.1,0.2,0.3\n", "0.1,0.2\n0.1,0.2\n"])
 def test_other_columns_of_times_than_repetitions_belong_to_none(times: str, tmp_path: Path) -> None:
     write(tmp_path, "s/s_001.txt", "s/s_002.txt")
     write(tmp_path, "s/s_time.txt", text=times)

@@ -57,6 +57,16 @@ def test_what_is_missing_is_named(files: Folder | Lmdb) -> None:
             ask("no/such")
     with pytest.raises(DataError, match="Check"):
         files.read("odd\0name")
+    assert not files.exists("x" * 300)
+    for ask in (files.read, files.names):
+        with pytest.raises(DataError):
+            ask("\ud800")
+
+
+def test_what_is_too_long_is_refused(files: Folder | Lmdb) -> None:
+    assert files.read("a", 6) == b"file a"
+    with pytest.raises(DataError, match=r"a.* has 6 bytes.* 5 at most"):
+        files.read("a", 5)
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

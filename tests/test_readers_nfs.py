@@ -113,7 +113,17 @@ def test_wrong_rows_of_pytracking_are_refused_with_their_place(tmp_path: Path, l
 
 
 @pytest.mark.parametrize(
-    "line", ["1\t2\t3\t4", '0 1 2 3 4 5 0 0 "car"', '0,1,2,3,4,5,0,0,1,"car"', '0 nan 2 3 4 5 0 0 1 "car"', ""]
+    "line",
+    [
+        "0 1 2 3 4 5 0 0 7 x",
+        "0 -1e308 2 1e308 4 5 0 0 1 x",
+        "0 1_0 2 3 4 5 0 0 1 x",
+        "1\t2\t3\t4",
+        '0 1 2 3 4 5 0 0 "car"',
+        '0,1,2,3,4,5,0,0,1,"car"',
+        '0 nan 2 3 4 5 0 0 1 "car"',
+        "",
+    ],
 )
 def test_wrong_official_rows_are_refused_with_their_place(tmp_path: Path, line: str) -> None:
     truth = official(tmp_path) / "car_jumping/30/car_jumping.txt"

@@ -164,7 +164,7 @@ def test_the_list_beside_the_lmdbs_says_what_is_used(folder: Path, tmp_path: Pat
     assert open_trackingnet(root, split="train", chunks="0").names == (ID,)
     (root / "seq_list.json").unlink()
     assert open_trackingnet(root, split="train", chunks="0").names == (ID, "unlisted_0")
-    for text in ("", "{}x", "[[0]]", "[1, 2]", '[["zero", "id"]]'):
+    for text in ("", "{}x", "[[0]]", "[1, 2]", '[["zero", "id"]]', '[[0.9, "id"]]', '["0a"]'):
         (root / "seq_list.json").write_text(text)
         with pytest.raises(DataError, match=r"seq_list\.json is not as expected, a JSON list of \[chunk, id\]"):
             open_trackingnet(root, split="train", chunks="0")

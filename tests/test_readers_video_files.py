@@ -147,6 +147,18 @@ def test_a_file_without_frames_is_named(path: Path, monkeypatch: pytest.MonkeyPa
         video(0)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("start", ["ffconcat version 1.0", "#EXTM3U", "<?xml version='1.0'?><MPD>"])
+def test_a_file_that_names_others_is_refused(tmp_path: Path, start: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / "clip.mp4"
+    path.write_text(f"{start}\nfile 'pipe'\n")
+    for read in (open_video_file, open_frames):
+        with pytest.raises(DataError, match=r"clip\.mp4 is a list of videos, not one"):
+            read(path)
+
+
 def test_what_is_no_video_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"clip\.mp4 cannot be read: No such file"):
         open_video_file(tmp_path / "clip.mp4")

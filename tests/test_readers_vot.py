@@ -77,6 +77,30 @@ def test_a_mask_becomes_the_rectangle_around_its_pixels(tmp_path: Path) -> None:
     assert read_video(tmp_path).boxes_xywh_px.tolist() == [[101, 50, 2, 2], [7, 8, 3, 2], [8, 9, 1, 1]]
 
 
+def test_masks_are_never_made_of_pixels(tmp_path: Path) -> None:
+    write_video(tmp_path, ["m3,4,900000000,900000000,5,1", "m0,0,2000000,2000000,0,4000000000000"])
+    with pytest.raises(DataError, match="line 2"):
+        read_video(tmp_path)
+    write_video(tmp_path, ["m3,4,900000000,900000000,5,1", "m0,0,20000,20000,0,400000000"])
+    assert read_video(tmp_path).boxes_xywh_px.tolist() == [[8, 4, 1, 1], [0, 0, 20000, 20000]]
+
+
+def test_masks_of_any_runs_have_the_bounds_of_their_pixels(tmp_path: Path) -> None:
+    generator, lines, expected = np.random.default_rng(0), [], []
+    for _ in range(200):
+        width, height = generator.integers(1, 7, 2)
+        pixels = generator.random(width * height) < generator.random()
+        changes = np.flatnonzero(np.diff(np.concatenate([[False], pixels, [not pixels[-1]]]).astype(int)))
+        lines.append(",".join(map(str, ["m2", 3, width, height, *np.diff([0, *changes])])))
+        rows, columns = np.nonzero(pixels.reshape(height, width))
+        bounds = (
+            [2 + columns.min(), 3 + rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1] if len(rows) else [np.nan] * 4
+        )
+        expected.append(bounds)
+    write_video(tmp_path, lines)
+    np.testing.assert_array_equal(read_video(tmp_path).boxes_xywh_px, expected)
+
+
 def test_tags_are_labels_and_short_ones_end_with_zeros(tmp_path: Path) -> None:
     folder = write_video(tmp_path, ["1,2,3,4"] * 4)
     write(folder / "occlusion.tag", b"0\n1\n")
@@ -115,7 +139,7 @@ def test_a_pattern_without_one_number_is_refused_and_a_file_without_pattern_is_n
     folder = write_video(tmp_path, ["1,2,3,4"])
     write(folder / "sequence", b"fps=30\n")
     assert len(read_video(tmp_path)) == 1
-    for pattern in ("color/%s.jpg", "%d/%08d.jpg"):
+    for pattern in ("color/%s.jpg", "%d/%08d.jpg", "color/%0200000000d.jpg"):
         write(folder / "sequence", f"channels.color={pattern}\n".encode())
         with pytest.raises(DataError, match=r"ants1/sequence says channels\.color=.*; expected a path with one number"):
             read_video(tmp_path)
@@ -133,6 +157,9 @@ def test_a_pattern_without_one_number_is_refused_and_a_file_without_pattern_is_n
         ("m1,2,3,x", "expected numbers separated by commas"),
         ("m1,2,2,2,0,5", "expected runs of a mask of 2 x 2 pixels"),
         ("m1,2,2,2,3,-1", "expected runs of a mask of 2 x 2 pixels"),
+        ("m99999999999999999999,0,2,2,0,1", "expected runs of a mask of 2 x 2 pixels"),
+        ("0,0,1e308,0,-1e308,1", "expected x,y,w,h, or the corners of a polygon"),
+        ("1_0,2,3,4", "expected numbers separated by commas"),
     ],
 )
 def test_wrong_regions_are_refused_with_their_place(tmp_path: Path, line: str, message: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from ctsdk.data.readers.files import too_long
 from ctsdk.errors import DataError
 from ctsdk.files import open_zip
 
@@ -21,6 +22,7 @@ __all__ = ["Archive", "list_folder"]
 # Results of a whole data set are some thousand files and some 100 MB at most; more is a mistake, or malice.
 _MAX_FILES: Final = 100_000
 _MAX_BYTES: Final = 1 << 30
+_MAX_BYTES_AT_ONCE: Final = 1 << 20
 # As in results/OTB2015/<tracker>/<sequence>/<file>, seen from the folder above results.
 _MAX_FOLDERS: Final = 5
 # Absolute, or with a drive, or upwards; a backslash separates folders on some systems.
@@ -28,7 +30,7 @@ _OUTSIDE: Final = re.compile(r"^/|^[A-Za-z]:|\\|(?:^|/)\.\.(?:/|$)")
 
 
 def list_folder(root: Path) -> list[str]:
-    """Return the files below a folder, as paths with slashes; links are followed, but not without end.
+    """Return the files below a folder, as paths with slashes; links are followed, to each folder once.
 
     Raises:
         DataError: there are too many, or a folder cannot be listed.
@@ -38,13 +40,18 @@ def list_folder(root: Path) -> list[str]:
         raise DataError(f"the folder {error.filename} cannot be listed: {error.strerror}. Check its permissions.")
 
     found: list[str] = []
+    visited: set[tuple[int, int]] = set()
     for folder, subfolders, names in os.walk(root, onerror=refuse, followlinks=True):
-        inside = Path(folder).relative_to(root)
+        inside, identity = Path(folder).relative_to(root), Path(folder).stat()
+        if (identity.st_dev, identity.st_ino) in visited:
+            subfolders.clear()
+            continue
+        visited.add((identity.st_dev, identity.st_ino))
         if len(inside.parts) >= _MAX_FOLDERS:
             subfolders.clear()
         subfolders.sort()
         found += [(inside / name).as_posix() for name in sorted(names)]
-        if len(found) > _MAX_FILES:
+        if len(found) + len(visited) > _MAX_FILES:
             raise DataError(
                 f"{root} holds more than {_MAX_FILES} files; expected the results of one tracker. Give their folder."
             )
@@ -92,14 +99,16 @@ class Archive:
         """Return where `path` is, for messages; empty means the archive itself."""
         return f"{path!r} in {self.path}" if path else str(self.path)
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, max_bytes: int = _MAX_BYTES) -> bytes:
         """Return the bytes of a file.
 
         Raises:
-            DataError: there is no such file.
+            DataError: there is no such file, or it has more than `max_bytes`.
         """
         if path not in self.contents:
             raise DataError(f"there is no {self.place(path)}.")
+        if len(self.contents[path]) > max_bytes:
+            raise too_long(self.place(path), len(self.contents[path]), max_bytes)
         return self.contents[path]
 
     def exists(self, path: str) -> bool:
@@ -142,7 +151,7 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{entry.filename!r:.80} is packed in a way that result files never are")
     with archive.open(entry) as file:
-        content = file.read(entry.file_size)
+        content = b"".join(iter(lambda: file.read(_MAX_BYTES_AT_ONCE), b""))
     if len(content) != entry.file_size:
         raise ValueError(f"{entry.filename!r:.80} should have {entry.file_size} bytes and has {len(content)}")
     return content

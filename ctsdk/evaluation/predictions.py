@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
@@ -26,6 +26,10 @@ _Numbers: TypeAlias = "NDArray[np.float64]"
 
 _BOX = "finite numbers and sizes of at least 0. Write a lost target as its last box"
 _TIME = "seconds, at least 0. Leave the times out if nobody measured them"
+
+
+# File systems take 255 bytes; endings and temporary names need some of them.
+_MAX_NAME_BYTES: Final = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +129,7 @@ class PredictionFolder:
         """
         if not self.has(name):
             raise DataError(f"{self._path(name)} does not exist; expected the boxes of sequence {name!r}. Track it.")
-        boxes = np.array(read_rows(Folder(self.root), self._path(name).name, 4), dtype=np.float64)
+        boxes = self._rows(self._path(name), 4)
         try:
             return TrackedSequence(name, boxes, self._column(name, "_time"), self._column(name, "_scores"))
         except DataError as error:
@@ -133,8 +137,13 @@ class PredictionFolder:
 
     def _column(self, name: str, ending: str) -> _Numbers:
         path = self._path(name, ending)
-        rows = read_rows(Folder(self.root), path.name, 1) if path.is_file() else []
-        return np.array(rows, dtype=np.float64).reshape(-1)
+        return self._rows(path, 1).reshape(-1) if path.is_file() else np.empty(0)
+
+    def _rows(self, path: Path, width: int) -> _Numbers:
+        files = Folder(self.root)
+        if not files.read(path.name).endswith(b"\n"):
+            raise DataError(f"{path} was cut: its last line has no end. Delete it, and track the sequence again.")
+        return np.array(read_rows(files, path.name, width), dtype=np.float64)
 
     def _path(self, name: str, ending: str = "") -> Path:
         check_file_name(name)
@@ -150,10 +159,11 @@ def check_file_name(name: str) -> None:
         DataError: `name` is empty or one or two dots, holds a slash, a backslash or a control character, or has an
             ending of the files that stand beside the boxes.
     """
-    if name in ("", ".", "..") or any(character in "/\\" or not character.isprintable() for character in name):
+    is_odd = any(character in "/\\" or not character.isprintable() for character in name)
+    if name in ("", ".", "..") or is_odd or len(name.encode()) > _MAX_NAME_BYTES:
         raise DataError(
-            f"{name!r} cannot be part of a file's name; expected a name without slashes, backslashes and control "
-            "characters. Rename the sequence, or the tracker."
+            f"{name!r:.300} cannot be part of a file's name; expected a name without slashes, backslashes and control "
+            f"characters, of at most {_MAX_NAME_BYTES} bytes. Rename the sequence, or the tracker."
         )
     if name.endswith(("_time", "_scores")):
         raise DataError(

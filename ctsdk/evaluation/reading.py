@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FoundSequence", "ResultFiles", "find_results"]
 
-_REPETITION: Final = re.compile(r"(.+)_(\d{3,})")
+_REPETITION: Final = re.compile(r"(.+)_([0-9]{3,6})")
 _NUM_EXAMPLES: Final = 5
 
 
@@ -89,11 +89,14 @@ class ResultFiles:
         """
         if name not in self.paths:
             raise DataError(f"there are no results of sequence {name!r}, only of {_some(self.paths)}.")
-        seconds = self._seconds(name)
-        return [
-            FoundSequence(name, self.files.place(path), np.array(read_rows(self.files, path, 4)), column)
-            for path, column in zip(self.paths[name], seconds, strict=True)
-        ]
+        seconds, found = self._seconds(name), []
+        for path, column in zip(self.paths[name], seconds, strict=True):
+            boxes = np.array(read_rows(self.files, path, 4))
+            # Times of other frames than those of the boxes are of nobody knows which.
+            found.append(
+                FoundSequence(name, self.files.place(path), boxes, column if len(column) == len(boxes) else np.empty(0))
+            )
+        return found
 
     def _seconds(self, name: str) -> list[NDArray[np.float64]]:
         """Return the times of each repetition."""

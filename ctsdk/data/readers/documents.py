@@ -46,12 +46,7 @@ def read_xml(files: Files, path: str) -> ET.Element:
         DataError: the file is missing or no XML, it is too long, or it declares a document type: entities can be made
             to fill memory.
     """
-    data = files.read(path)
-    if len(data) > _MAX_XML_BYTES:
-        raise DataError(
-            f"{files.place(path)} has {len(data)} bytes; expected {_MAX_XML_BYTES} at most of the annotations of one "
-            "frame. Copy it again."
-        )
+    data = files.read(path, _MAX_XML_BYTES)
     # A parser goes over to UTF-16 by itself, where what is looked for reads otherwise; UTF-16 has zero bytes.
     if b"<!DOCTYPE" in data or b"\0" in data:
         raise DataError(

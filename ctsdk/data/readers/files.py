@@ -25,10 +25,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Files", "Folder", "ImageFiles", "Lmdb", "NumberedPaths", "find_numbered", "find_present", "open_files"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "Files",
+    "Folder",
+    "ImageFiles",
+    "Lmdb",
+    "NumberedPaths",
+    "find_numbered",
+    "find_present",
+    "open_files",
+    "too_long",
+]
 
-# The largest file that is read whole is the annotations of COCO, of half the size.
-_MAX_BYTES: Final = 1 << 30
+MAX_FILE_BYTES: Final = 1 << 30
+"""The largest file that is read whole is the annotations of COCO, of half the size."""
 # A value that was written and deleted at once may leave pages at the end of an LMDB unwritten. A file that lacks more
 # than any image takes was cut.
 _NUM_PAGES_UNWRITTEN: Final = 1024
@@ -41,11 +52,11 @@ class Files(Protocol):
         """Return where `path` is, for messages."""
         ...
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         """Return the bytes of a file.
 
         Raises:
-            DataError: there is no such file, or it cannot be read.
+            DataError: there is no such file, it cannot be read, or it has more than `max_bytes`.
         """
         ...
 
@@ -76,10 +87,10 @@ class Folder:
         """Return where `path` is, for messages."""
         return str(self.root / path)
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         """Return the bytes of a file, as :meth:`Files.read`."""
         try:
-            return read_bounded(self.root / path, _MAX_BYTES)
+            return read_bounded(self.root / path, max_bytes)
         except (OSError, ValueError) as error:  # ValueError: no file can have such a name
             raise DataError(
                 f"{self.place(path)} cannot be read: {_reason(error)}. Check that the data set is complete."
@@ -87,7 +98,10 @@ class Folder:
 
     def exists(self, path: str) -> bool:
         """Whether there is a file or a folder called `path`."""
-        return (self.root / path).exists()
+        try:
+            return (self.root / path).exists()
+        except (OSError, ValueError):  # no file can have such a name
+            return False
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder, as :meth:`Files.names`."""
@@ -114,30 +128,31 @@ class Lmdb:
         """Return where `path` is, for messages."""
         return f"{path!r} in {self.root}"
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         """Return the bytes of a file, as :meth:`Files.read`."""
         with _transaction(self.root) as transaction:
             value = transaction.get(path.encode())
-        if value is None:
-            raise DataError(f"there is no key {self.place(path)}. Check that the LMDB is complete.")
-        return bytes(value)
+            if value is None:
+                raise DataError(f"there is no key {self.place(path)}. Check that the LMDB is complete.")
+            if len(value) > max_bytes:
+                raise too_long(self.place(path), len(value), max_bytes)
+            return bytes(value)
 
     def exists(self, path: str) -> bool:
         """Whether there is a file or a folder called `path`."""
         if path in ("", "."):
             return True
-        prefix = f"{path.rstrip('/')}/".encode()
         with _transaction(self.root) as transaction:
-            cursor = transaction.cursor()
+            prefix, cursor = f"{path.rstrip('/')}/".encode(), transaction.cursor()
             if cursor.set_key(path.encode()):
                 return True
             return cursor.set_range(prefix) and bytes(cursor.key()).startswith(prefix)
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder, as :meth:`Files.names`."""
-        prefix = f"{folder.rstrip('/')}/".encode() if folder not in ("", ".") else b""
         found: list[str] = []
         with _transaction(self.root) as transaction:
+            prefix = f"{folder.rstrip('/')}/".encode() if folder not in ("", ".") else b""
             cursor = transaction.cursor()
             more = cursor.set_range(prefix) if prefix else cursor.first()
             while more and (key := bytes(cursor.key())).startswith(prefix):
@@ -260,6 +275,11 @@ def find_present(files: Files, folders: Sequence[str]) -> frozenset[str]:
     return frozenset(found.intersection(folders))
 
 
+def too_long(place: str, num_bytes: int, max_bytes: int) -> DataError:
+    """Return the error that says so of a file."""
+    return DataError(f"{place} has {num_bytes} bytes; expected {max_bytes} at most. Check that it is the right file.")
+
+
 def _reason(error: OSError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
@@ -279,8 +299,11 @@ def _import_lmdb(root: Path) -> ModuleType:
 def _transaction(root: Path) -> Iterator[lmdb.Transaction]:
     package = _import_lmdb(root)
     try:
-        with _environment(root).begin() as transaction:
+        # With buffers, a value is no copy until its size was looked at.
+        with _environment(root).begin(buffers=True) as transaction:
             yield transaction
+    except UnicodeError as error:
+        raise DataError(f"the LMDB {root} has a key that is no text, or none is possible: {error}.") from error
     except package.Error as error:
         raise DataError(f"the LMDB {root} cannot be read: {error}. Copy it again.") from error
 

@@ -188,7 +188,7 @@ def _read_numbers(path: Path) -> list[int]:
     """Return the numbers of a file of one's own, one per line."""
     files, numbers = Folder(path.parent), []
     for row, line in enumerate(read_lines(files, path.name), start=1):
-        if not (line.strip().isascii() and line.strip().isdigit()):
+        if not re.fullmatch(r"\s*[0-9]{1,9}\s*", line):
             raise DataError(f"{path}, line {row}: {line!r:.100}; expected the number of a line of list.txt, from 0.")
         numbers.append(int(line))
     if not numbers or len(set(numbers)) < len(numbers):

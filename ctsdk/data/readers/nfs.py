@@ -55,6 +55,7 @@ __all__ = ["open_nfs"]
 
 _STEP: Final = 8  # 240 frames a second against 30
 _FLAGS: Final = ("lost", "occluded", "generated")
+_LARGEST_PX: Final = 10**9  # what is larger than any image may be too large for a difference
 
 _Annotation: TypeAlias = "tuple[NDArray[np.float64], Mapping[str, NDArray[np.int64]]]"
 
@@ -165,15 +166,16 @@ def _read_rows(files: Files, path: str) -> NDArray[np.float64]:
     """Return (N, 9), the numbers before the label of each line.
 
     Raises:
-        DataError: the file is missing or empty, or a line does not begin with nine finite numbers.
+        DataError: the file is missing or empty, or a line does not begin with nine numbers, the last three 0 or 1.
     """
     rows = []
     for number, line in enumerate(read_lines(files, path), start=1):
         try:
-            row = [float(word) for word in line.split(maxsplit=9)[:9]]
+            words = line.split(maxsplit=9)[:9]
+            row = [] if "_" in "".join(words) else [float(word) for word in words]
         except ValueError:
             row = []
-        if len(row) != 9 or not np.isfinite(row).all():
+        if len(row) != 9 or not np.abs(row).max() <= _LARGEST_PX or not set(row[6:]) <= {0, 1}:
             raise DataError(
                 f"{files.place(path)}, line {number}: {line!r:.200}; expected id x1 y1 x2 y2 frame lost occluded "
                 'generated "label", separated by blanks. Correct the line, or copy the file again.'

@@ -33,12 +33,7 @@ def read_text(files: Files, path: str) -> str:
     Raises:
         DataError: the file is missing, too long, or no UTF-8 text.
     """
-    data = files.read(path)
-    if len(data) > _MAX_BYTES:
-        raise DataError(
-            f"{files.place(path)} has {len(data)} bytes; expected {_MAX_BYTES} at most of what is known of one "
-            "video. Check that it is the right file."
-        )
+    data = files.read(path, _MAX_BYTES)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

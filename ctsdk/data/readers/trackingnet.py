@@ -173,7 +173,9 @@ def _read_list(root: Path) -> dict[str, list[str]]:
     files, chunks = Folder(root), defaultdict[str, list[str]](list)
     try:
         for number, video in json.loads(read_text(files, _LIST)):
-            chunks[f"TRAIN_{int(number)}"].append(str(video))
+            if type(number) is not int or type(video) is not str:
+                raise TypeError(f"[{number!r:.40}, {video!r:.40}]")
+            chunks[f"TRAIN_{number}"].append(video)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DataError(
             f"{files.place(_LIST)} is not as expected, a JSON list of [chunk, id]: {error}. Copy it again."

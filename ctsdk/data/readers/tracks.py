@@ -174,6 +174,7 @@ def _whole(value: object, *shape: int | None) -> NDArray[np.int32]:
     fits = array.ndim == len(shape) and all(
         expected in (None, length) for length, expected in zip(array.shape, shape, strict=True)
     )
-    if array.dtype.kind not in "bi" or not fits or (array.size and np.abs(array).max() >= _LARGEST):
+    largest = max(int(array.max()), -int(array.min())) if array.dtype.kind in "bi" and array.size else 0
+    if array.dtype.kind not in "bi" or not fits or largest >= _LARGEST:
         raise ValueError(f"{value!r:.60}; expected whole numbers of shape {shape}")
     return array.astype(np.int32)

@@ -26,6 +26,10 @@ __all__ = ["VIDEO_SUFFIXES", "VideoFile", "open_video_file"]
 VIDEO_SUFFIXES: Final = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 """The endings of files that count as videos, in lower case."""
 
+# How files begin that only name others, for which FFmpeg has readers: its own, HLS, DASH and other XML, SDP.
+_PLAYLISTS: Final = (b"ffconcat", b"#EXTM3U", b"<", b"v=0")
+_NUM_LOOKED_AT: Final = 256
+
 # By each thread. An open video takes tens of megabytes, and a data set may have thousands.
 _MAX_OPEN: Final = 2
 
@@ -69,13 +73,16 @@ def open_video_file(path: Path) -> VideoFile:
     """Return the frames of the video file at `path`.
 
     Raises:
-        DataError: there is no such file.
+        DataError: there is no such file, or it is a playlist.
     """
     try:
         with open_regular(path) as file:
-            return VideoFile(path, os.fstat(file.fileno()).st_mtime_ns)
+            modified, start = os.fstat(file.fileno()).st_mtime_ns, file.read(_NUM_LOOKED_AT)
     except OSError as error:
         raise DataError(f"video {path} cannot be read: {error.strerror}. Check the file.") from error
+    if start.lstrip().startswith(_PLAYLISTS):
+        raise DataError(f"{path} is a list of videos, not one; the decoder would open whatever it names. Give a video.")
+    return VideoFile(path, modified)
 
 
 class _Decoder:

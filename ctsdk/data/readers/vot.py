@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from itertools import compress
+from itertools import accumulate, compress
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import numpy as np
@@ -36,7 +36,7 @@ from ctsdk.data.sequences import VideoSequence
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -47,7 +47,9 @@ __all__ = ["open_vot"]
 
 _POLYGONS: Final = ("bounds", "area")
 _SEPARATORS: Final = re.compile(r"\s*,\s*|\s+")
-_NUMBER: Final = re.compile(r"%(0?\d*)d")
+# No more digits than a number may have.
+_NUMBER: Final = re.compile(r"%(0?\d?)d")
+_LARGEST_PX: Final = 10**9
 _DEFAULT_PATTERN: Final = "%08d.jpg"
 
 _Number = TypeVar("_Number", int, float)
@@ -129,7 +131,9 @@ def _read_regions(files: Files, path: str, polygon: str) -> NDArray[np.float64]:
 
 def _shape_box(text: str, polygon: str) -> _Box:
     numbers = _numbers(text, float)
-    if any(map(math.isinf, numbers)) or not (len(numbers) in (1, 4) or (len(numbers) >= 6 and len(numbers) % 2 == 0)):
+    # What is larger than any image may be too large for a difference or a product.
+    is_too_large = any(abs(number) > _LARGEST_PX for number in numbers)
+    if is_too_large or not (len(numbers) in (1, 4) or (len(numbers) >= 6 and len(numbers) % 2 == 0)):
         raise ValueError("expected x,y,w,h, or the corners of a polygon, or one number for no region")
     if len(numbers) == 1 or any(map(math.isnan, numbers)):
         return _NO_BOX
@@ -142,6 +146,8 @@ def _shape_box(text: str, polygon: str) -> _Box:
 
 def _numbers(text: str, kind: Callable[[str], _Number]) -> list[_Number]:
     try:
+        if "_" in text:
+            raise ValueError("Python reads 1_0 as a number")
         return [kind(word) for word in _SEPARATORS.split(text.strip())]
     except ValueError as error:
         raise ValueError("expected numbers separated by commas") from error
@@ -171,15 +177,28 @@ def _mask_box(text: str) -> _Box:
     if len(numbers) < 4:
         raise ValueError("expected m followed by x0,y0,w,h and runs")
     left, top, width, height, *runs = numbers
-    if min(width, height, *runs, 0) < 0 or sum(runs) > width * height:
+    if max(map(abs, numbers)) > _LARGEST_PX or min(width, height, *runs, 0) < 0 or sum(runs) > width * height:
         raise ValueError(f"expected runs of a mask of {width} x {height} pixels")
-    pixels = np.zeros(width * height, dtype=np.bool_)
-    pixels[: sum(runs)] = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    rows, columns = np.nonzero(pixels.reshape(height, width))
-    if not len(rows):
+    # The pixels themselves are never made: a few digits can ask for any number of them.
+    bounds = [_run_bounds(end - run, end, width) for run, end in _runs_inside(runs)]
+    if not bounds:
         return _NO_BOX
-    size = int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
-    return float(left + columns.min()), float(top + rows.min()), float(size[0]), float(size[1])
+    columns, rows, last_columns, last_rows = zip(*bounds, strict=True)
+    first_column, first_row = min(columns), min(rows)
+    size = max(last_columns) - first_column + 1, max(last_rows) - first_row + 1
+    return float(left + first_column), float(top + first_row), float(size[0]), float(size[1])
+
+
+def _runs_inside(runs: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the length and the end of each run of pixels that are inside: every second one, where it has any."""
+    return [(run, end) for run, end in zip(runs[1::2], list(accumulate(runs))[1::2], strict=True) if run]
+
+
+def _run_bounds(start: int, end: int, width: int) -> tuple[int, int, int, int]:
+    """Return the first column and row, and the last ones, of the pixels from `start` up to `end`, row by row."""
+    (row, column), (last_row, last_column) = divmod(start, width), divmod(end - 1, width)
+    # What goes on in the next row has met both edges.
+    return (column, row, last_column, last_row) if row == last_row else (0, row, width - 1, last_row)
 
 
 def _read_pattern(files: Files, name: str) -> tuple[str, str, str]:
