@@ -266,7 +266,8 @@ class Trainer:
         batch_size = self.config.training.batch_size
         parts = gather(batches, batch_size, self.ranks)
         if is_first:
-            refuse_larger_step(self.ranks.gather([part.size for part in parts]), batch_size)
+            largest = self.ranks.largest([max(part.size for part in parts)])[0]
+            refuse_larger_step(int(largest), batch_size, self.ranks.num_ranks)
         if self.step == 0:
             look_before_training(self.adapter, self.student, self.plans, parts[0].to(self.device))
         return parts

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from shared_steps import CASES, make_adapter, run
-from toy import toy_batches
+from toy import toy_adapter, toy_batches, toy_config
 
 import ctsdk
 from ctsdk.checkpoints import States
@@ -118,17 +118,26 @@ def test_batches_are_dealt_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "sizes"),
-    [(8, [[4], [4]]), (8, [[4, 4]]), (4, [[4]]), (6, [[4], [4]]), (5, [[4, 4]]), (16, [[4, 4, 2, 4, 4]])],
+    ("size", "batch_size", "num_ranks"),
+    [(4, 8, 2), (4, 8, 1), (4, 4, 1), (4, 6, 2), (4, 5, 1), (16, 128, 8), (4, 128, 8)],
 )
-def test_batches_that_make_up_the_same_step_are_taken(batch_size: int, sizes: list[list[int]]) -> None:
-    refuse_larger_step(sizes, batch_size)
+def test_batches_that_make_up_the_same_step_are_taken(size: int, batch_size: int, num_ranks: int) -> None:
+    refuse_larger_step(size, batch_size, num_ranks)
 
 
 def test_batches_too_large_to_be_shared_are_refused() -> None:
-    says = r"2 processes take batches of together 6 samples for a step, where one takes 4 .*batch_size=6"
+    says = r"batches hold 4 samples, so 2 processes take 8 of them for a step, where one takes 4 .*batch_size=8"
     with pytest.raises(ctsdk.ConfigError, match=says):
-        refuse_larger_step([[4], [2]], 4)
+        refuse_larger_step(4, 4, 2)
+    with pytest.raises(ctsdk.ConfigError, match="8 processes take 192 of them for a step, where one takes 132"):
+        refuse_larger_step(12, 128, 8)
+
+
+def test_a_short_last_batch_does_no_harm() -> None:
+    config = toy_config(training={"batch_size": 10})
+    short = [*toy_batches(2), *toy_batches(1, batch_size=2)]
+    history = ctsdk.compress(toy_adapter(), config, batches=short).history
+    assert {row["num_samples"] for row in history} == {10}
 
 
 def test_every_process_has_the_same_share_of_a_batch() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from contextlib import contextmanager
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from ctsdk.adapter import Batch
@@ -14,7 +14,7 @@ from ctsdk.errors import ConfigError, DataError
 from ctsdk.ranks import Ranks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 __all__ = ["endless", "explained_worker_deaths", "gather", "held_out", "not_iterable", "refuse_larger_step"]
 
@@ -78,24 +78,24 @@ def _checked(batch: object, name: str) -> Batch:
     )
 
 
-def refuse_larger_step(sizes: Sequence[Sequence[int]], num_samples: int) -> None:
+def refuse_larger_step(size: int, num_samples: int, num_ranks: int) -> None:
     """Refuse batches of which all ranks together take more for a step than one process would.
 
     Args:
-        sizes: by rank, how many samples each of its parts of a step has.
+        size: samples of a batch; of the largest one that was seen, because the last one of an epoch may be short.
         num_samples: that a step is to have.
+        num_ranks: that share the step, each with as many batches.
 
     Raises:
         ConfigError: the same learning rate would go with a larger step.
     """
-    in_turn = [size for turn in zip(*sizes, strict=True) for size in turn]
-    alone = next(size for size in accumulate(in_turn) if size >= num_samples)
-    together = sum(in_turn)
+    alone = math.ceil(num_samples / size) * size
+    together = math.ceil(num_samples / (size * num_ranks)) * size * num_ranks
     if together > alone:
         raise ConfigError(
-            f"{len(sizes)} processes take batches of together {together} samples for a step, where one takes {alone} "
-            f"(training.batch_size is {num_samples}; the first batch has {in_turn[0]}). Give smaller batches, of which "
-            f"a multiple of {len(sizes)} make up a step, or training.batch_size={together} if that is meant."
+            f"batches hold {size} samples, so {num_ranks} processes take {together} of them for a step, where one "
+            f"takes {alone} (training.batch_size is {num_samples}). Give smaller batches, of which a multiple of "
+            f"{num_ranks} make up a step, or training.batch_size={together} if that is meant."
         )
 
 
