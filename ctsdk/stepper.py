@@ -66,7 +66,7 @@ class Stepper:
         self.stage_runs = {trunk: [0] * plan.num_stages for trunk, plan in self.plans.items()}
         self.optimizer = make_optimizer(self.student, self.config.training, self.device)
         self.scaler = make_scaler(self.config.training.precision, self.device)
-        if self.config.is_replacing:
+        if self.config.is_replacing and self.schedule.probability(0.0) < 1:
             _check_groups(self.student, self._blocks())
 
     @cached_property

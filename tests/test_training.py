@@ -231,6 +231,12 @@ def test_a_mix_of_frozen_parameters_is_refused() -> None:
     assert len(ctsdk.compress(toy_adapter(), config, batches=toy_batches()).history) == 12
 
 
+def test_one_stage_may_be_trained_where_all_are_the_students() -> None:
+    groups = [{"match": r"^layers\.0"}, {"match": "", "rate_factor": 0}]
+    config = toy_config(training={"groups": groups}, replacement={"schedule": "constant", "p": 1.0})
+    assert len(ctsdk.compress(toy_adapter(), config, batches=toy_batches()).history) == 12
+
+
 def test_losses_of_frozen_parameters_alone_are_refused() -> None:
     groups = [{"match": "^head", "rate_factor": 1}, {"match": "", "rate_factor": 0}]
     config = toy_config(preset="distill", training={"groups": groups}, losses={"task": 0, "guidance": 0})
