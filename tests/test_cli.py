@@ -431,7 +431,9 @@ def test_what_does_not_exist_is_refused(tmp_path: Path, refused: Callable[..., s
     said = refused("profile", "--adapter", "ostrack", "--variant", "tiny", "--weights", missing)
     assert f"{missing} does not exist" in said
     assert "holds no readable result.json" in refused("profile", "--result", str(tmp_path))
-    assert "there is no folder runs/none" in refused("evaluate", "runs/none", "--data", "otb:x", "--out", str(tmp_path))
+    for name in ("runs/none", "./none", "ostrak"):
+        said = refused("evaluate", name, "--data", "otb:x", "--out", str(tmp_path))
+        assert f"there is neither a folder nor an adapter '{name}'" in said
     assert "device 'nonsense' cannot be used here" in refused("profile", *TINY, "--device", "nonsense")
 
 

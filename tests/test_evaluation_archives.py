@@ -49,6 +49,14 @@ def test_links_are_followed_but_not_for_ever(tmp_path: Path) -> None:
     assert list_folder(tmp_path / "results") == ["lasot/a.txt"]
 
 
+def test_two_links_to_one_folder_are_both_followed(tmp_path: Path) -> None:
+    write(tmp_path / "shared", "a.txt")
+    (tmp_path / "results").mkdir()
+    for name in ("OTB100", "UAV123"):
+        (tmp_path / "results" / name).symlink_to(tmp_path / "shared", target_is_directory=True)
+    assert list_folder(tmp_path / "results") == ["OTB100/a.txt", "UAV123/a.txt"]
+
+
 def test_folder_that_is_too_large_or_closed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "a.txt", "b.txt")
     monkeypatch.setattr(archives, "_MAX_FILES", 1)

@@ -147,7 +147,7 @@ def test_repetitions_come_in_their_order_each_with_its_times(tmp_path: Path) -> 
     assert [one.seconds.tolist() for one in found] == [[0.1], [0.2], [0.3]]
 
 
-@pytest.mark.parametrize("times", ["0.1\n", "0.1,0.2,0.3\n", "0.1,0.2\n0.1,0.2\n"])
+@pytest.mark.parametrize("times", ["0.1\n", "0.1,0.2,0.3\n"])
 def test_other_columns_of_times_than_repetitions_belong_to_none(times: str, tmp_path: Path) -> None:
     write(tmp_path, "s/s_001.txt", "s/s_002.txt")
     write(tmp_path, "s/s_time.txt", text=times)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import pickle
@@ -61,6 +62,15 @@ def test_what_is_missing_is_named(files: Folder | Lmdb) -> None:
     for ask in (files.read, files.names):
         with pytest.raises(DataError):
             ask("\ud800")
+
+
+def test_a_folder_that_cannot_be_looked_at_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "exists", fails)
+    with pytest.raises(DataError, match="a cannot be looked at: Input/output error"):
+        Folder(tmp_path).exists("a")
 
 
 def test_what_is_too_long_is_refused(files: Folder | Lmdb) -> None:

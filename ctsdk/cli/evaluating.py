@@ -15,7 +15,7 @@ from rich.console import Console
 import ctsdk
 from ctsdk.cli.options import FileToWrite, FolderToWrite, PluginOptions
 from ctsdk.data.formats import open_dataset
-from ctsdk.errors import ConfigError, DataError
+from ctsdk.errors import ConfigError, DataError, did_you_mean
 from ctsdk.evaluation.comparing import compare
 from ctsdk.evaluation.packing import PackNumbers
 from ctsdk.evaluation.packing import pack as pack_results
@@ -236,10 +236,11 @@ def _load(name: str, options: NamedTrackerOptions) -> _NamedTracker:
         # The student brings its own weights; of its teacher only the structure is needed.
         adapter = ctsdk.load_adapter(result.adapter_name, variant=result.variant, weights="random")
         return _NamedTracker("student", adapter, result.student.to(device))
-    if len(Path(name).parts) > 1:
+    adapters = {info.name for info in ctsdk.list_adapters()}
+    if name not in adapters:
         raise ConfigError(
-            f"there is no folder {name}. Give the folder of a student, as `ctsdk compress --out` names it, or an "
-            "adapter (`ctsdk adapters` lists them)."
+            f"there is neither a folder nor an adapter {name!r}. {did_you_mean(name, adapters)}Give the folder of a "
+            "student, as `ctsdk compress --out` names it, or an adapter (`ctsdk adapters` lists them)."
         )
     adapter = ctsdk.load_adapter(name, variant=options.variant, weights=options.weights)
     return _NamedTracker(adapter.variant or adapter.name, adapter, _on(adapter, device))

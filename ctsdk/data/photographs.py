@@ -82,7 +82,9 @@ def procedural_textures(seed: int, count: int = 8, size: tuple[int, int] = (480,
 
 def _image_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give a folder of images, or None for those of scikit-image.")
+        raise DataError(
+            f"{folder} is not a folder; give a folder of images, or leave it out for those of scikit-image."
+        )
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise DataError(f"{folder} holds no image; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.")

@@ -30,7 +30,7 @@ _OUTSIDE: Final = re.compile(r"^/|^[A-Za-z]:|\\|(?:^|/)\.\.(?:/|$)")
 
 
 def list_folder(root: Path) -> list[str]:
-    """Return the files below a folder, as paths with slashes; links are followed, to each folder once.
+    """Return the files below a folder, as paths with slashes; links are followed, but for those to a folder above.
 
     Raises:
         DataError: there are too many, or a folder cannot be listed.
@@ -40,18 +40,20 @@ def list_folder(root: Path) -> list[str]:
         raise DataError(f"the folder {error.filename} cannot be listed: {error.strerror}. Check its permissions.")
 
     found: list[str] = []
-    visited: set[tuple[int, int]] = set()
+    # By each folder, which ones are above it: a link to one of them would lead round and round.
+    above: dict[str, frozenset[tuple[int, int]]] = {}
     for folder, subfolders, names in os.walk(root, onerror=refuse, followlinks=True):
-        inside, identity = Path(folder).relative_to(root), Path(folder).stat()
-        if (identity.st_dev, identity.st_ino) in visited:
+        inside, status = Path(folder).relative_to(root), Path(folder).stat()
+        identity, parents = (status.st_dev, status.st_ino), above.get(str(Path(folder).parent), frozenset())
+        above[folder] = parents | {identity}
+        if identity in parents:
             subfolders.clear()
             continue
-        visited.add((identity.st_dev, identity.st_ino))
         if len(inside.parts) >= _MAX_FOLDERS:
             subfolders.clear()
         subfolders.sort()
         found += [(inside / name).as_posix() for name in sorted(names)]
-        if len(found) + len(visited) > _MAX_FILES:
+        if len(found) + len(above) > _MAX_FILES:
             raise DataError(
                 f"{root} holds more than {_MAX_FILES} files; expected the results of one tracker. Give their folder."
             )

@@ -6,6 +6,7 @@ Source: got-10k/toolkit @ 956e728, got10k/experiments and got10k/utils/metrics.p
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -167,11 +168,8 @@ class Got10kOnePassProtocol(EvaluationProtocol):
 
 def _image_size_px(sequence: VideoSequence) -> tuple[int, int]:
     """Return the width and the height to which boxes are clipped."""
-    resolution = sequence.about.get("resolution")
-    if resolution is None:
-        return sequence.frame_size_px(0)
-    width, height = resolution.split("x")
-    return int(width), int(height)
+    resolution = re.fullmatch(r"([0-9]+)x([0-9]+)", sequence.about.get("resolution", ""))
+    return (int(resolution[1]), int(resolution[2])) if resolution else sequence.frame_size_px(0)
 
 
 def _clipped(boxes_xywh_px: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:

@@ -89,14 +89,11 @@ class ResultFiles:
         """
         if name not in self.paths:
             raise DataError(f"there are no results of sequence {name!r}, only of {_some(self.paths)}.")
-        seconds, found = self._seconds(name), []
-        for path, column in zip(self.paths[name], seconds, strict=True):
-            boxes = np.array(read_rows(self.files, path, 4))
-            # Times of other frames than those of the boxes are of nobody knows which.
-            found.append(
-                FoundSequence(name, self.files.place(path), boxes, column if len(column) == len(boxes) else np.empty(0))
-            )
-        return found
+        seconds = self._seconds(name)
+        return [
+            FoundSequence(name, self.files.place(path), np.array(read_rows(self.files, path, 4)), column)
+            for path, column in zip(self.paths[name], seconds, strict=True)
+        ]
 
     def _seconds(self, name: str) -> list[NDArray[np.float64]]:
         """Return the times of each repetition."""

@@ -80,8 +80,10 @@ def _scores(sequence: VideoSequence, name: str, found: ResultFiles, rules: Evalu
         return [rules.missing(sequence)]
     scores = []
     for run in found.read(name):
+        # Times of another number of frames are of nobody knows which.
+        seconds = run.seconds if len(run.seconds) == len(run.boxes_xywh_px) else None
         try:
-            scores.append(rules.score(sequence, run.boxes_xywh_px, run.seconds if len(run.seconds) else None))
+            scores.append(rules.score(sequence, run.boxes_xywh_px, seconds))
         except DataError as error:
             raise DataError(f"{run.place}: {error}") from error
     return scores

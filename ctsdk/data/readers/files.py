@@ -5,6 +5,7 @@ Readers ask for paths relative to the root of the data set and never know which 
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Sequence
@@ -100,8 +101,12 @@ class Folder:
         """Whether there is a file or a folder called `path`."""
         try:
             return (self.root / path).exists()
-        except (OSError, ValueError):  # no file can have such a name
+        except ValueError:  # no file can have such a name
             return False
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return False
+            raise DataError(f"{self.place(path)} cannot be looked at: {_reason(error)}. Check the disk.") from error
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder, as :meth:`Files.names`."""

@@ -26,8 +26,8 @@ __all__ = ["VIDEO_SUFFIXES", "VideoFile", "open_video_file"]
 VIDEO_SUFFIXES: Final = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 """The endings of files that count as videos, in lower case."""
 
-# How files begin that only name others, for which FFmpeg has readers: its own, HLS, DASH and other XML, SDP.
-_PLAYLISTS: Final = (b"ffconcat", b"#EXTM3U", b"<", b"v=0")
+# How files begin that only name others, and that FFmpeg would open: its own, HLS, and as text DASH and other XML.
+_PLAYLISTS: Final = (b"ffconcat", b"#EXTM3U")
 _NUM_LOOKED_AT: Final = 256
 
 # By each thread. An open video takes tens of megabytes, and a data set may have thousands.
@@ -80,7 +80,7 @@ def open_video_file(path: Path) -> VideoFile:
             modified, start = os.fstat(file.fileno()).st_mtime_ns, file.read(_NUM_LOOKED_AT)
     except OSError as error:
         raise DataError(f"video {path} cannot be read: {error.strerror}. Check the file.") from error
-    if start.lstrip().startswith(_PLAYLISTS):
+    if start.startswith(_PLAYLISTS) or (start.lstrip().startswith(b"<") and b"\0" not in start):
         raise DataError(f"{path} is a list of videos, not one; the decoder would open whatever it names. Give a video.")
     return VideoFile(path, modified)
 
