@@ -78,7 +78,7 @@ def test_an_empty_file_holds_no_boxes(tmp_path: Path, data: bytes) -> None:
 def test_nan_is_a_number_and_infinity_is_none(tmp_path: Path) -> None:
     boxes = read_boxes(put(tmp_path, b"1,2,3,4\nNaN,nan,NAN,NaN\n"), "file.txt")
     assert np.isnan(boxes).tolist() == [[False] * 4, [True] * 4]
-    for word in (b"inf", b"-Infinity", b"1e999"):
+    for word in (b"inf", b"-Infinity", b"1e999", b"-1e308", b"1e10"):
         with pytest.raises(DataError, match=r"file\.txt, line 2: .*expected finite numbers"):
             read_boxes(put(tmp_path, b"1,2,3,4\n1,2,3," + word + b"\n"), "file.txt")
 

@@ -39,7 +39,7 @@ from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import are_present, list_images, open_frames, read_finite_boxes
 from ctsdk.data.readers.files import NumberedPaths, open_files
 from ctsdk.data.readers.tables import read_table
-from ctsdk.data.readers.text import read_lines
+from ctsdk.data.readers.text import LARGEST_PX, read_lines
 from ctsdk.data.sequences import VideoSequence
 from ctsdk.errors import DataError
 
@@ -55,7 +55,6 @@ __all__ = ["open_nfs"]
 
 _STEP: Final = 8  # 240 frames a second against 30
 _FLAGS: Final = ("lost", "occluded", "generated")
-_LARGEST_PX: Final = 10**9  # what is larger than any image may be too large for a difference
 
 _Annotation: TypeAlias = "tuple[NDArray[np.float64], Mapping[str, NDArray[np.int64]]]"
 
@@ -175,7 +174,7 @@ def _read_rows(files: Files, path: str) -> NDArray[np.float64]:
             row = [] if "_" in "".join(words) else [float(word) for word in words]
         except ValueError:
             row = []
-        if len(row) != 9 or not np.abs(row).max() <= _LARGEST_PX or not set(row[6:]) <= {0, 1}:
+        if len(row) != 9 or not np.abs(row).max() <= LARGEST_PX or not set(row[6:]) <= {0, 1}:
             raise DataError(
                 f"{files.place(path)}, line {number}: {line!r:.200}; expected id x1 y1 x2 y2 frame lost occluded "
                 'generated "label", separated by blanks. Correct the line, or copy the file again.'

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     from ctsdk.data.readers.files import Files
 
-__all__ = ["read_boxes", "read_flags", "read_lines", "read_rows", "read_text"]
+__all__ = ["LARGEST_PX", "read_boxes", "read_flags", "read_lines", "read_rows", "read_text"]
+
+LARGEST_PX: Final = 10**9
+"""The largest coordinate that is one: more than any image has, and small enough for differences and products."""
 
 # Boxes of hours of video.
 _MAX_BYTES: Final = 16 << 20
@@ -69,16 +72,18 @@ def read_boxes(files: Files, path: str) -> NDArray[np.float64]:
     """Return (N, 4) numbers, one line of four each.
 
     Raises:
-        DataError: as :func:`read_rows`; an infinite number is none.
+        DataError: as :func:`read_rows`; a number beyond :data:`LARGEST_PX` is none.
     """
     lines = read_lines(files, path)
     boxes = _parse_fast(lines)
     if boxes is None:
         boxes = np.array(_rows(lines, files.place(path), 4), dtype=np.float64)
-    if np.isinf(boxes).any():
-        line = int(np.isinf(boxes).any(axis=1).argmax())
+    is_too_large = (np.abs(boxes) > LARGEST_PX).any(axis=1)
+    if is_too_large.any():
+        line = int(is_too_large.argmax())
         raise DataError(
-            f"{files.place(path)}, line {line + 1}: {lines[line]!r:.200}; expected finite numbers. Copy the file again."
+            f"{files.place(path)}, line {line + 1}: {lines[line]!r:.200}; expected finite numbers, as images have "
+            "them. Copy the file again."
         )
     return boxes
 

@@ -31,7 +31,7 @@ import numpy as np
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import are_present, check_option, open_frames
 from ctsdk.data.readers.files import open_files
-from ctsdk.data.readers.text import read_lines
+from ctsdk.data.readers.text import LARGEST_PX, read_lines
 from ctsdk.data.sequences import VideoSequence
 from ctsdk.errors import DataError
 
@@ -49,7 +49,6 @@ _POLYGONS: Final = ("bounds", "area")
 _SEPARATORS: Final = re.compile(r"\s*,\s*|\s+")
 # No more digits than a number may have.
 _NUMBER: Final = re.compile(r"%(0?\d?)d")
-_LARGEST_PX: Final = 10**9
 _DEFAULT_PATTERN: Final = "%08d.jpg"
 
 _Number = TypeVar("_Number", int, float)
@@ -131,8 +130,7 @@ def _read_regions(files: Files, path: str, polygon: str) -> NDArray[np.float64]:
 
 def _shape_box(text: str, polygon: str) -> _Box:
     numbers = _numbers(text, float)
-    # What is larger than any image may be too large for a difference or a product.
-    is_too_large = any(abs(number) > _LARGEST_PX for number in numbers)
+    is_too_large = any(abs(number) > LARGEST_PX for number in numbers)
     if is_too_large or not (len(numbers) in (1, 4) or (len(numbers) >= 6 and len(numbers) % 2 == 0)):
         raise ValueError("expected x,y,w,h, or the corners of a polygon, or one number for no region")
     if len(numbers) == 1 or any(map(math.isnan, numbers)):
@@ -177,7 +175,7 @@ def _mask_box(text: str) -> _Box:
     if len(numbers) < 4:
         raise ValueError("expected m followed by x0,y0,w,h and runs")
     left, top, width, height, *runs = numbers
-    if max(map(abs, numbers)) > _LARGEST_PX or min(width, height, *runs, 0) < 0 or sum(runs) > width * height:
+    if max(map(abs, numbers)) > LARGEST_PX or min(width, height, *runs, 0) < 0 or sum(runs) > width * height:
         raise ValueError(f"expected runs of a mask of {width} x {height} pixels")
     # The pixels themselves are never made: a few digits can ask for any number of them.
     bounds = [_run_bounds(end - run, end, width) for run, end in _runs_inside(runs)]
