@@ -80,7 +80,7 @@ def _read_commands(example: Example) -> None:
 
 def _install(folder: str) -> None:
     """Make a project importable and its entry points visible, as ``pip install`` would, without a network."""
-    from tests.distributions import write_metadata
+    from tests.helpers.distributions import write_metadata
 
     write_metadata(Path(folder))
     sys.path.insert(0, str(Path(folder).resolve()))
@@ -88,8 +88,8 @@ def _install(folder: str) -> None:
 
 def _set_up(namespace: dict[str, Any]) -> None:
     """Give a page its folder, and remember what it may change in the process."""
-    from ctsdk import plugins
     from ctsdk.data import formats
+    from ctsdk.plugins import adapters as plugins
 
     # Pages make untrained networks; they are the same in every run.
     torch.manual_seed(0)

@@ -6,7 +6,7 @@ import sys
 import tempfile
 
 import ctsdk
-from ctsdk.skeleton import write_adapter_package
+from ctsdk.plugins.skeleton import write_adapter_package
 
 home = pathlib.Path(ctsdk.__file__).resolve()
 if not home.is_relative_to(pathlib.Path(sys.prefix).resolve()):

@@ -7,12 +7,18 @@
 """
 
 from ctsdk import testing
-from ctsdk.adapter import Batch, Prediction, TrackerAdapter, TrackerSpec, TrackingSession, TrackResult
 from ctsdk.compression import compress
 from ctsdk.config import CompressionConfig, TrainingConfig
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.formats import DatasetInfo, DatasetPlugin, list_datasets, open_dataset, register_dataset
 from ctsdk.data.sequences import VideoSequence
+from ctsdk.engine.adapter import TrackerAdapter
+from ctsdk.engine.batch import Batch, Prediction, TrackerSpec
+from ctsdk.engine.module_adapter import ModuleAdapter
+from ctsdk.engine.session import TrackingSession, TrackResult
+from ctsdk.engine.stages import StagePlan
+from ctsdk.engine.student import build_student
+from ctsdk.engine.trunk import Trunk
 from ctsdk.errors import (
     AdapterContractError,
     AdapterNotFoundError,
@@ -25,13 +31,9 @@ from ctsdk.errors import (
     TrainingInterruptedError,
 )
 from ctsdk.evaluation.running import evaluate
-from ctsdk.module_adapter import ModuleAdapter
-from ctsdk.plugins import AdapterInfo, AdapterPlugin, hookimpl, list_adapters, load_adapter, register_adapter
+from ctsdk.plugins.adapters import AdapterInfo, AdapterPlugin, hookimpl, list_adapters, load_adapter, register_adapter
 from ctsdk.profiling import profile
 from ctsdk.result import CompressionResult, load_result
-from ctsdk.stages import StagePlan
-from ctsdk.student import build_student
-from ctsdk.trunk import Trunk
 
 __all__ = [
     "AdapterContractError",

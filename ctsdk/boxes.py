@@ -6,14 +6,17 @@ Every name carries its format: ``xywh`` is (left, top, width, height), ``cxcywh`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["cxcywh_to_xyxy", "generalized_iou", "iou", "xywh_to_cxcywh", "xywh_to_xyxy", "xyxy_to_xywh"]
+__all__ = ["BoxPx", "cxcywh_to_xyxy", "generalized_iou", "iou", "xywh_to_cxcywh", "xywh_to_xyxy", "xyxy_to_xywh"]
+
+BoxPx: TypeAlias = tuple[float, float, float, float]
+"""A box (left, top, width, height) in pixels of a frame."""
 
 
 def cxcywh_to_xyxy(boxes_cxcywh: Tensor) -> Tensor:

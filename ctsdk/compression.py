@@ -8,20 +8,21 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from ctsdk.checkpoints import States
 from ctsdk.config import CompressionConfig
-from ctsdk.data.feed import endless, held_out, not_iterable
+from ctsdk.data.samples.feed import endless, held_out, not_iterable
+from ctsdk.engine.stages import plan_stages
+from ctsdk.engine.student import build_student, trunk_depths
 from ctsdk.errors import ConfigError
 from ctsdk.ranks import Ranks, open_ranks
-from ctsdk.record import Sitting, hardware, versions
 from ctsdk.result import CompressionResult
-from ctsdk.stages import plan_stages
-from ctsdk.student import build_student, trunk_depths
-from ctsdk.training import Trainer
+from ctsdk.training.loop import Trainer
+from ctsdk.training.record import Sitting, hardware, versions
+from ctsdk.training.states import States
 
 if TYPE_CHECKING:
-    from ctsdk.adapter import Batch, TrackerAdapter
-    from ctsdk.metrics import OnMetrics
+    from ctsdk.engine.adapter import TrackerAdapter
+    from ctsdk.engine.batch import Batch
+    from ctsdk.training.metrics import OnMetrics
 
 __all__ = ["compress"]
 
@@ -135,7 +136,7 @@ def _own_samples(batches: Iterable[Batch], validation: Iterable[Batch] | None, r
 def _samples(trainer: Trainer, validation: Iterable[Batch] | None) -> _Samples:
     """Return this process's share of the configuration's samples, and of those to validate on."""
     # The data layer needs an image library, which the engine does without when the caller brings the samples.
-    from ctsdk.data.sources import micro_batch_size, training_batches, validation_batches
+    from ctsdk.data.samples.sources import micro_batch_size, training_batches, validation_batches
 
     config, spec, ranks = trainer.config, trainer.adapter.spec, trainer.ranks
     size = micro_batch_size(config.training, ranks.num_ranks)

@@ -16,9 +16,9 @@ import pydantic
 import yaml
 from pydantic import Field
 
-from ctsdk.config_errors import explained
+from ctsdk.config_messages import explained
 from ctsdk.errors import ConfigError
-from ctsdk.files import read_bounded
+from ctsdk.storage.bounded import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -7,26 +7,26 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ctsdk.checkpoints import States
 from ctsdk.compression import compress
 from ctsdk.config import CompressionConfig
-from ctsdk.data.photographs import HELD_OUT_PHOTOGRAPHS, load_photographs
-from ctsdk.data.synthetic import synthetic_sequences
+from ctsdk.data.synthetic.photographs import HELD_OUT_PHOTOGRAPHS, load_photographs
+from ctsdk.data.synthetic.videos import synthetic_sequences
+from ctsdk.engine.stages import plan_stages
+from ctsdk.engine.student import build_student, trunk_depths
 from ctsdk.evaluation.plots import save_plot
 from ctsdk.evaluation.running import evaluate
-from ctsdk.plugins import load_adapter
+from ctsdk.plugins.adapters import load_adapter
 from ctsdk.reporting import measure_trackers, print_comparison, save_side_by_side
-from ctsdk.stages import plan_stages
-from ctsdk.student import build_student, trunk_depths
-from ctsdk.weights import write_json
+from ctsdk.storage.atomic import write_json
+from ctsdk.training.states import States
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
 
-    from ctsdk.adapter import TrackerAdapter
     from ctsdk.data.sequences import VideoSequence
+    from ctsdk.engine.adapter import TrackerAdapter
     from ctsdk.evaluation.scores import Evaluation
 
 __all__ = ["DEMO_CONFIG", "demo_config", "held_out_sequences", "run_demo"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from ctsdk.adapter import TrackerAdapter
+    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["Profile", "count_macs", "measure_latencies_ms", "profile"]
 

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from ctsdk.boxes import iou, xywh_to_xyxy
-from ctsdk.data.crops import import_cv2
+from ctsdk.crops import import_cv2
 from ctsdk.errors import DataError
 from ctsdk.evaluation.comparing import check_comparable
 from ctsdk.evaluation.plots import TRACKER_COLOURS
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from ctsdk.adapter import TrackerAdapter
     from ctsdk.data.sequences import VideoSequence
+    from ctsdk.engine.adapter import TrackerAdapter
     from ctsdk.evaluation.scores import Evaluation
     from ctsdk.video import Colour
 

@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from ctsdk.config import CompressionConfig
+from ctsdk.engine.stages import Initialisation, StagePlan
+from ctsdk.engine.student import build_student, trunk_depths
 from ctsdk.errors import CheckpointError, ConfigError
-from ctsdk.files import MAX_DESCRIPTION_BYTES, read_bounded
-from ctsdk.plugins import load_adapter
-from ctsdk.stages import Initialisation, StagePlan
-from ctsdk.student import build_student, trunk_depths
-from ctsdk.weights import check_same_keys, read_safetensors, write_json, write_safetensors
+from ctsdk.plugins.adapters import load_adapter
+from ctsdk.storage.atomic import write_json
+from ctsdk.storage.bounded import MAX_DESCRIPTION_BYTES, read_bounded
+from ctsdk.weights import check_same_keys, read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import nn
 
-    from ctsdk.adapter import TrackerAdapter
+    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["CompressionResult", "load_result"]
 

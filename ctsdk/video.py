@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from ctsdk.data.crops import check_frame, import_cv2
+from ctsdk.crops import check_frame, import_cv2
 from ctsdk.data.images import IMAGE_SUFFIXES, natural_order, read_image
 from ctsdk.data.readers.video_files import open_video_file
 from ctsdk.errors import DataError

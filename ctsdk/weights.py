@@ -1,17 +1,13 @@
 """Weights in and out of files, without ever running code from them.
 
 :func:`read_tensors` reads safetensors files and torch files, the official ones included: see
-:mod:`ctsdk.torch_files`.
-
-Files are written whole or not at all: see :func:`atomic_write`.
+:mod:`ctsdk.storage.torch_files`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import threading
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,21 +16,20 @@ import safetensors.torch
 import torch
 
 from ctsdk.errors import CheckpointError
-from ctsdk.files import MAX_DESCRIPTION_BYTES, open_regular
-from ctsdk.torch_files import MAX_TENSORS, read_torch_file
+from ctsdk.storage.atomic import atomic_write
+from ctsdk.storage.bounded import MAX_DESCRIPTION_BYTES, open_regular
+from ctsdk.storage.torch_files import MAX_TENSORS, read_torch_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from torch import Tensor
 
 __all__ = [
-    "atomic_write",
     "check_same_keys",
     "read_safetensors",
     "read_tensors",
     "without_parallel_prefix",
-    "write_json",
     "write_safetensors",
 ]
 
@@ -120,46 +115,6 @@ def write_safetensors(
         file.write(len(header).to_bytes(8, "little"))
         file.write(header)
         file.write(memoryview(data)[8 + length :])
-
-
-def write_json(path: str | Path, data: object) -> None:
-    """Write `data` as indented JSON, whole or not at all.
-
-    Raises:
-        CheckpointError: the file cannot be written.
-        TypeError: `data` is not made of what JSON knows.
-    """
-    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Give a temporary file to write; it becomes `path` when the context ends well, and vanishes otherwise.
-
-    Readers see the old file or the new one, never a part of either, whenever the power goes. Missing folders are made.
-
-    Raises:
-        CheckpointError: the file cannot be written.
-    """
-    path = Path(path)
-    # In the same folder, because a file can only be renamed in one step within one file system.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write {path}: {error}. Check that the folder can be written to and that the disk has room."
-        ) from error
-    finally:
-        # What cannot be removed was never there, or its folder is gone; the error on its way says more.
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def without_parallel_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

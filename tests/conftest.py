@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import cv2
 import pytest
-from golden.synthetic_weights import draw_all
-from official_files import official_file
 
 from ctsdk.cli import main
-from ctsdk.data.photographs import procedural_textures
+from ctsdk.data.synthetic.photographs import procedural_textures
+from tests.golden.synthetic_weights import draw_all
+from tests.helpers.official_files import official_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

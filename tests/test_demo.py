@@ -6,8 +6,8 @@ import pytest
 
 import ctsdk
 from ctsdk.demo import demo_config, held_out_sequences
-from ctsdk.stages import plan_stages
-from ctsdk.student import trunk_depths
+from ctsdk.engine.stages import plan_stages
+from ctsdk.engine.student import trunk_depths
 
 pytest.importorskip("cv2")
 pytest.importorskip("skimage")

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from toy import ToyAdapter, toy_adapter
 
 import ctsdk
 from ctsdk.profiling import count_macs, measure_latencies_ms
+from tests.helpers.toy import ToyAdapter, toy_adapter
 
 
 def test_params_and_macs_are_those_of_the_layers() -> None:

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
-from evaluations import evaluation, pooled_evaluation
 from rich.console import Console
-from toy import toy_adapter
 
 from ctsdk.data.sequences import VideoSequence
 from ctsdk.errors import ConfigError, DataError
@@ -23,6 +21,8 @@ from ctsdk.reporting import (
     save_side_by_side,
 )
 from ctsdk.video import open_frames
+from tests.helpers.evaluations import evaluation, pooled_evaluation
+from tests.helpers.toy import toy_adapter
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from toy import ToyAdapter, toy_adapter, toy_batches, toy_config
 
 import ctsdk
+from tests.helpers.toy import ToyAdapter, toy_adapter, toy_batches, toy_config
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from toy import ToyAdapter, ToyTracker, toy_adapter
 
 import ctsdk
-from ctsdk.contract import look_before_training
-from ctsdk.stages import plan_stages
+from ctsdk.engine.stages import plan_stages
 from ctsdk.testing import CheckResult, adapter_checks, check_adapter, parametrize_with_checks
 from ctsdk.tracking import CropSession
+from ctsdk.training.preflight import look_before_training
+from tests.helpers.toy import ToyAdapter, ToyTracker, toy_adapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

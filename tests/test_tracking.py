@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toy import ToyAdapter, toy_adapter
 
 import ctsdk
 from ctsdk.tracking import CropSession, clip_box, track
+from tests.helpers.toy import ToyAdapter, toy_adapter
 
 pytest.importorskip("cv2")
 FRAME = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)

@@ -24,14 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from ctsdk.errors import CheckpointError
-from ctsdk.weights import (
-    atomic_write,
-    check_same_keys,
-    read_safetensors,
-    read_tensors,
-    write_json,
-    write_safetensors,
-)
+from ctsdk.storage.atomic import atomic_write, write_json
+from ctsdk.weights import check_same_keys, read_safetensors, read_tensors, write_safetensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -238,7 +232,7 @@ class TestCodeInFiles:
     def test_does_not_run_even_where_it_is_not_recognised(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[object, Path], None], kind: str
     ) -> None:
-        monkeypatch.setattr("ctsdk.torch_files.acting", lambda _: [])
+        monkeypatch.setattr("ctsdk.storage.torch_files.acting", lambda _: [])
         path, victim = tmp_path / "x.pth", tmp_path / "ran"
         write({"net": dict(WEIGHTS), "stats": payloads(victim)[kind]}, path)
         with suppress(CheckpointError):

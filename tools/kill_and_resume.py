@@ -23,8 +23,8 @@ from pathlib import Path
 
 import cv2
 
-from ctsdk.checkpoints import States
-from ctsdk.data.photographs import procedural_textures
+from ctsdk.data.synthetic.photographs import procedural_textures
+from ctsdk.training.states import States
 
 PROGRAM = [sys.executable, "-c", "import sys; from ctsdk.cli import main; sys.exit(main())", "compress"]
 

@@ -20,10 +20,10 @@ import torch
 from torch import nn
 
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
-from ctsdk.data.augmentation import Augmentation
-from ctsdk.data.pairs import PairDataset, batches
-from ctsdk.data.photographs import TRAINING_PHOTOGRAPHS, load_photographs, procedural_textures
-from ctsdk.data.synthetic import synthetic_sequences
+from ctsdk.data.samples.augmentation import Augmentation
+from ctsdk.data.samples.pairs import PairDataset, batches
+from ctsdk.data.synthetic.photographs import TRAINING_PHOTOGRAPHS, load_photographs, procedural_textures
+from ctsdk.data.synthetic.videos import synthetic_sequences
 from ctsdk.demo import held_out_sequences
 from ctsdk.evaluation.running import evaluate
 from ctsdk.weights import write_safetensors

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ctsdk import StagePlan
-    from ctsdk.adapter import BoxPx
+    from ctsdk.boxes import BoxPx
 
 __all__ = ["MixFormerV2Adapter", "MixFormerV2Session"]
 

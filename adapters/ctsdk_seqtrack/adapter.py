@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ctsdk.adapter import BoxPx
+    from ctsdk.boxes import BoxPx
 
 __all__ = ["SeqTrackAdapter", "SeqTrackSession"]
 

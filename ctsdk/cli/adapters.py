@@ -13,8 +13,8 @@ from rich.text import Text
 import ctsdk
 from ctsdk.cli.options import FolderToWrite, JsonFlag, PluginOptions, print_json
 from ctsdk.errors import AdapterContractError
-from ctsdk.modules import adapter_at
-from ctsdk.skeleton import write_adapter_package
+from ctsdk.own_modules import adapter_at
+from ctsdk.plugins.skeleton import write_adapter_package
 
 __all__ = ["adapters", "check", "new_adapter"]
 

@@ -14,12 +14,12 @@ from ctsdk.cli.options import AdapterOptions, FolderToWrite
 from ctsdk.errors import ConfigError
 from ctsdk.ranks import is_first_rank
 from ctsdk.reporting import comparison_table, measure_trackers
-from ctsdk.weights import atomic_write
+from ctsdk.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ctsdk.adapter import TrackerAdapter
+    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["compress", "demo"]
 

@@ -15,18 +15,18 @@ from rich.console import Console
 import ctsdk
 from ctsdk.cli.options import FileToWrite, FolderToWrite, PluginOptions
 from ctsdk.data.formats import open_dataset
+from ctsdk.device import pick_device
 from ctsdk.errors import ConfigError, DataError, did_you_mean
 from ctsdk.evaluation.comparing import compare
-from ctsdk.evaluation.packing import PackNumbers
-from ctsdk.evaluation.packing import pack as pack_results
 from ctsdk.evaluation.plots import save_plots
-from ctsdk.evaluation.protocols import make_protocol
+from ctsdk.evaluation.protocols.names import make_protocol
+from ctsdk.evaluation.results.packing import PackNumbers
+from ctsdk.evaluation.results.packing import pack as pack_results
 from ctsdk.evaluation.running import PREDICTIONS_FOLDER, track_dataset
 from ctsdk.evaluation.running import evaluate as evaluate_tracker
 from ctsdk.evaluation.scoring import score_results
 from ctsdk.evaluation.tables import attribute_table, figure_table, sequence_table
 from ctsdk.ranks import is_first_rank
-from ctsdk.training import pick_device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from ctsdk.adapter import TrackerAdapter
     from ctsdk.data.datasets import VideoDataset
+    from ctsdk.engine.adapter import TrackerAdapter
     from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol
 
 __all__ = ["evaluate", "pack", "score"]

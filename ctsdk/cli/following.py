@@ -19,9 +19,9 @@ from tqdm.auto import tqdm
 
 from ctsdk.cli.options import BoxOption, FileToWrite, JsonFlag, TrackerOptions, print_json
 from ctsdk.reporting import TRACKER_COLOURS, comparison_table, measure_trackers
+from ctsdk.storage.atomic import atomic_write
 from ctsdk.tracking import track as track_target
 from ctsdk.video import draw_box, draw_label, open_frames, write_video
-from ctsdk.weights import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from ctsdk.adapter import BoxPx, TrackerAdapter, TrackResult
+    from ctsdk.boxes import BoxPx
+    from ctsdk.engine.adapter import TrackerAdapter
+    from ctsdk.engine.session import TrackResult
 
 __all__ = ["profile", "track"]
 

@@ -12,10 +12,10 @@ from cyclopts import Parameter
 from cyclopts.validators import Path as PathRule
 
 import ctsdk
-from ctsdk.adapter import BoxPx
+from ctsdk.boxes import BoxPx
+from ctsdk.device import pick_device
 from ctsdk.errors import ConfigError
-from ctsdk.modules import import_plugin
-from ctsdk.training import pick_device
+from ctsdk.own_modules import import_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cyclopts import Token
     from torch import nn
 
-    from ctsdk.adapter import TrackerAdapter
+    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = [
     "AdapterOptions",

@@ -12,7 +12,7 @@ As a package, declare a module under the entry-point group ``ctsdk.datasets``::
     mine = "my_package"
 
 and let that module implement the hook :meth:`DatasetHooks.ctsdk_dataset`. Built-in formats use the same door. How
-packages are found, and what happens to broken ones, is in :mod:`ctsdk.discovery`.
+packages are found, and what happens to broken ones, is in :mod:`ctsdk.plugins.discovery`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import unquote
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.discovery import Kind, Source, Status, check_strings, hookspec, offers, path_of, using
 from ctsdk.errors import AdapterContractError, ConfigError, did_you_mean
+from ctsdk.plugins.discovery import Kind, Source, Status, check_strings, hookspec, offers, path_of, using
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ctsdk.data.crops import import_cv2
+from ctsdk.crops import import_cv2
 from ctsdk.errors import DataError
-from ctsdk.files import read_bounded
+from ctsdk.storage.bounded import read_bounded
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePath

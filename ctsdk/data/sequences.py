@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ctsdk.data.crops import check_frame
+from ctsdk.crops import check_frame
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:

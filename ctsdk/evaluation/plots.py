@@ -13,7 +13,7 @@ import numpy as np
 
 from ctsdk.errors import ConfigError
 from ctsdk.evaluation.comparing import check_comparable
-from ctsdk.weights import atomic_write
+from ctsdk.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,8 +6,8 @@ Tracking and scoring are two steps. :func:`track_dataset` does the first, :func:
 With a folder, these files are written:
 
 ======================  ==========================================================================
-``evaluation.json``     whose boxes these are; see :class:`~ctsdk.evaluation.manifest.Manifest`
-``predictions/``        every finished sequence; see :class:`~ctsdk.evaluation.predictions.PredictionFolder`
+``evaluation.json``     whose boxes these are; see :class:`~ctsdk.evaluation.results.manifest.Manifest`
+``predictions/``        every finished sequence; see :class:`~ctsdk.evaluation.results.predictions.PredictionFolder`
 ``scores.json``         the figures, of the data set, of each sequence and of each attribute
 ``sequences.csv``       the figures of each sequence
 ``attributes.csv``      the figures of each attribute, if the sequences have any
@@ -29,22 +29,22 @@ from tqdm.auto import tqdm
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.errors import ConfigError, DataError
-from ctsdk.evaluation.manifest import Manifest
-from ctsdk.evaluation.predictions import PredictionFolder, TrackedSequence
-from ctsdk.evaluation.protocols import make_protocol
+from ctsdk.evaluation.protocols.names import make_protocol
+from ctsdk.evaluation.results.manifest import Manifest
+from ctsdk.evaluation.results.predictions import PredictionFolder, TrackedSequence
 from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol
 from ctsdk.evaluation.tables import attribute_table, frames_per_second, sequence_table
 from ctsdk.evaluation.workers import TrackingJob
 from ctsdk.ranks import Ranks, open_ranks
-from ctsdk.weights import write_json
+from ctsdk.storage.atomic import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from torch import nn
 
-    from ctsdk.adapter import TrackerAdapter
     from ctsdk.data.sequences import VideoSequence
+    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["PREDICTIONS_FOLDER", "SCORES_FILE", "evaluate", "score_tracked", "track_dataset"]
 
@@ -80,8 +80,8 @@ def evaluate(
         adapter: the tracker's adapter.
         tracker: the teacher or a student, on the device that it is to run on.
         dataset: a :class:`~ctsdk.data.datasets.VideoDataset`, or any sequences with true boxes.
-        protocol: whose rules, by name or made by :func:`~ctsdk.evaluation.protocols.make_protocol`; None for those that
-            the data set goes by, or "ostrack".
+        protocol: whose rules, by name or made by :func:`~ctsdk.evaluation.protocols.names.make_protocol`; None
+            for those that the data set goes by, or "ostrack".
         out: folder for boxes and figures. Sequences that are finished there are not tracked again.
         num_workers: processes that track side by side, each with a tracker of its own; 0 for this process alone.
         show_progress: a progress bar on stderr; None for one if stderr is a terminal.

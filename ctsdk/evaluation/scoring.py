@@ -6,17 +6,17 @@ import logging
 from typing import TYPE_CHECKING
 
 from ctsdk.errors import DataError
-from ctsdk.evaluation.protocols import make_protocol
-from ctsdk.evaluation.reading import find_results
+from ctsdk.evaluation.protocols.names import make_protocol
+from ctsdk.evaluation.protocols.trackingnet import TrackingNetProtocol
+from ctsdk.evaluation.results.reading import find_results
 from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol, SequenceScore
-from ctsdk.evaluation.trackingnet import TrackingNetProtocol
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ctsdk.data.datasets import VideoDataset
     from ctsdk.data.sequences import VideoSequence
-    from ctsdk.evaluation.reading import ResultFiles
+    from ctsdk.evaluation.results.reading import ResultFiles
 
 __all__ = ["score_results"]
 
@@ -36,10 +36,10 @@ def score_results(
     Several repetitions of a sequence count as the protocol says.
 
     Args:
-        place: a folder or an archive of result files; see :func:`ctsdk.evaluation.reading.find_results`.
+        place: a folder or an archive of result files; see :func:`ctsdk.evaluation.results.reading.find_results`.
         dataset: what was tracked.
-        protocol: whose rules, by name or made by :func:`~ctsdk.evaluation.protocols.make_protocol`; None for those that
-            the data set goes by.
+        protocol: whose rules, by name or made by :func:`~ctsdk.evaluation.protocols.names.make_protocol`; None
+            for those that the data set goes by.
         skip_missing: leave sequences without results out, with a warning, instead of refusing; TrackingNet's protocol
             counts them as boxes of zero.
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from ctsdk.errors import ConfigError
 from ctsdk.evaluation.comparing import check_comparable, runs_by_name
-from ctsdk.weights import atomic_write
+from ctsdk.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ctsdk.data.crops import import_cv2
+from ctsdk.crops import import_cv2
 from ctsdk.errors import ConfigError, CtsdkError
-from ctsdk.evaluation.predictions import TrackedSequence
+from ctsdk.evaluation.results.predictions import TrackedSequence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from ctsdk.adapter import TrackerAdapter
     from ctsdk.data.sequences import VideoSequence
+    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["TrackingJob", "track_sequence"]
 

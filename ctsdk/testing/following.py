@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from ctsdk.adapter import BoxPx, TrackerAdapter
+    from ctsdk.boxes import BoxPx
+    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = [
     "check_session_is_deterministic",

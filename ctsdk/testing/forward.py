@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ctsdk.contract import boxes_fault, losses_fault
-from ctsdk.steps import frozen
+from ctsdk.engine.faults import boxes_fault, losses_fault
+from ctsdk.engine.step import frozen
 from ctsdk.testing.promise import promise, require, setting
 
 if TYPE_CHECKING:
-    from ctsdk.adapter import TrackerAdapter
+    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = [
     "check_boxes_are_shares_of_the_crop",

@@ -8,14 +8,14 @@ import torch
 
 from ctsdk.compression import compress
 from ctsdk.config import CompressionConfig
-from ctsdk.replacement import all_student
-from ctsdk.stages import plan_stages
-from ctsdk.steps import frozen, step_losses
-from ctsdk.student import build_student, trunk_depths
+from ctsdk.engine.mixes import all_student
+from ctsdk.engine.stages import plan_stages
+from ctsdk.engine.step import frozen, step_losses
+from ctsdk.engine.student import build_student, trunk_depths
 from ctsdk.testing.promise import few_stages, promise, require
 
 if TYPE_CHECKING:
-    from ctsdk.adapter import TrackerAdapter
+    from ctsdk.engine.adapter import TrackerAdapter
     from ctsdk.result import CompressionResult
 
 __all__ = [

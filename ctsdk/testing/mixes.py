@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from ctsdk.config import CompressionConfig
-from ctsdk.replacement import StageRecorder, all_student, all_teacher, mixed
-from ctsdk.steps import frozen, step_losses
+from ctsdk.engine.mixes import StageRecorder, all_student, all_teacher, mixed
+from ctsdk.engine.step import frozen, step_losses
 from ctsdk.testing.promise import differences, every_mix, promise, require, setting
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from ctsdk.adapter import TrackerAdapter
+    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = [
     "check_all_student_mix_is_the_student",

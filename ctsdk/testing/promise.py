@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ctsdk.engine.stages import plan_stages
+from ctsdk.engine.student import build_student, trunk_depths
 from ctsdk.errors import AdapterContractError
-from ctsdk.stages import plan_stages
-from ctsdk.student import build_student, trunk_depths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from torch import nn
 
-    from ctsdk.adapter import Batch, Prediction, TrackerAdapter
-    from ctsdk.replacement import Mix
-    from ctsdk.stages import StagePlan
+    from ctsdk.engine.adapter import TrackerAdapter
+    from ctsdk.engine.batch import Batch, Prediction
+    from ctsdk.engine.mixes import Mix
+    from ctsdk.engine.stages import StagePlan
 
 __all__ = ["ROUNDING", "Setting", "differences", "every_mix", "few_stages", "promise", "require", "setting"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ctsdk.errors import AdapterContractError
-from ctsdk.plugins import load_adapter
+from ctsdk.plugins.adapters import load_adapter
 from ctsdk.testing.following import (
     check_session_is_deterministic,
     check_session_returns_boxes_inside_frame,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias
 
-    from ctsdk.adapter import TrackerAdapter
+    from ctsdk.engine.adapter import TrackerAdapter
 
     Check: TypeAlias = Callable[[TrackerAdapter], None]
 

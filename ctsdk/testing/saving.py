@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ctsdk.engine.step import frozen
+from ctsdk.engine.student import build_student
 from ctsdk.errors import CtsdkError
-from ctsdk.steps import frozen
-from ctsdk.student import build_student
 from ctsdk.testing.learning import short_run
 from ctsdk.testing.promise import differences, promise, require, setting
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ctsdk.adapter import TrackerAdapter
+    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["check_official_layout_round_trip", "check_student_reloads_from_its_state_dict"]
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from golden.synthetic_weights import draw
-from official_files import official_file
+
+from tests.golden.synthetic_weights import draw
+from tests.helpers.official_files import official_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

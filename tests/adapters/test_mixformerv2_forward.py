@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from golden.synthetic_weights import image
 from torch import Tensor, nn
 
 import ctsdk
 from ctsdk.boxes import cxcywh_to_xyxy
-from ctsdk.replacement import mixed
-from ctsdk.stages import StagePlan
+from ctsdk.engine.mixes import mixed
+from ctsdk.engine.stages import StagePlan
 from ctsdk_mixformerv2.adapter import MixFormerV2Adapter
 from ctsdk_mixformerv2.model import MixFormerV2, MixFormerV2Config, position_table
+from tests.golden.synthetic_weights import image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

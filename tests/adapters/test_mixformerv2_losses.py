@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from golden.synthetic_weights import image
 from torch import Tensor
 
 import ctsdk
 from ctsdk.boxes import cxcywh_to_xyxy, xywh_to_xyxy
-from ctsdk.losses import imitation_loss
+from ctsdk.engine.imitation import imitation_loss
 from ctsdk_mixformerv2.adapter import MixFormerV2Adapter
 from ctsdk_mixformerv2.losses import box_losses, complete_iou_loss, distribution_loss, score_divergence
 from ctsdk_mixformerv2.model import MixFormerV2, MixFormerV2Config
+from tests.golden.synthetic_weights import image
 
 LOSSES: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "mixformerv2" / "losses.json").read_text())
 TASK, SCORE, STAGE_1, STAGE_2 = (LOSSES[name] for name in ("task", "score", "stage1", "stage2"))

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from golden.mixformerv2 import sequence
 
 import ctsdk
 from ctsdk import DataError
-from ctsdk.data.crops import box_in_crop, crop_square
+from ctsdk.crops import box_in_crop, crop_square
 from ctsdk.tracking import CropSession
 from ctsdk_mixformerv2.adapter import MixFormerV2Adapter, MixFormerV2Session
 from ctsdk_mixformerv2.variants import VARIANTS, Tracking
+from tests.golden.mixformerv2 import sequence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
     from ctsdk import Prediction, TrackResult
-    from ctsdk.adapter import BoxPx
+    from ctsdk.boxes import BoxPx
 
 TRACKING: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "golden" / "mixformerv2" / "tracking.json").read_text()

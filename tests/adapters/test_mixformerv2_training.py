@@ -10,8 +10,8 @@ import torch
 
 import ctsdk
 from ctsdk import AdapterContractError, CheckpointError
-from ctsdk.replacement import StageRecorder, mixed
-from ctsdk.stages import StagePlan
+from ctsdk.engine.mixes import StageRecorder, mixed
+from ctsdk.engine.stages import StagePlan
 from ctsdk.testing import parametrize_with_checks
 from ctsdk_mixformerv2.adapter import MixFormerV2Adapter
 from ctsdk_mixformerv2.model import Block, MixFormerV2

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from official_files import light_tensors
 from torch import Tensor
 
 import ctsdk
 import ctsdk_mixformerv2
 from ctsdk import CheckpointError, ConfigError
-from ctsdk.stages import StagePlan
+from ctsdk.engine.stages import StagePlan
 from ctsdk_mixformerv2.adapter import MixFormerV2Adapter
 from ctsdk_mixformerv2.model import MixFormerV2, MixFormerV2Config, position_table
 from ctsdk_mixformerv2.variants import VARIANTS
 from ctsdk_mixformerv2.weights import TABLES
+from tests.helpers.official_files import light_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

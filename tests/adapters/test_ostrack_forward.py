@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from golden.synthetic_weights import image
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -19,6 +18,7 @@ from ctsdk.profiling import count_macs
 from ctsdk_ostrack.adapter import OSTrackAdapter, OSTrackSession
 from ctsdk_ostrack.model import OSTrack, OSTrackConfig, TrunkState, decode_boxes
 from ctsdk_ostrack.variants import VARIANTS
+from tests.golden.synthetic_weights import image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

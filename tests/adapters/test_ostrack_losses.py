@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from golden.synthetic_weights import image
 
 import ctsdk
 from ctsdk_ostrack.adapter import OSTrackAdapter
 from ctsdk_ostrack.losses import centre_heat_map, focal_loss
 from ctsdk_ostrack.model import OSTrack, OSTrackConfig
+from tests.golden.synthetic_weights import image
 
 CASES: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "golden" / "ostrack" / "losses.json").read_text()

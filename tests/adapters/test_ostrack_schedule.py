@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ctsdk.config import ReplacementConfig
-from ctsdk.replacement import OfficialSchedule, make_schedule
+from ctsdk.engine.schedules import OfficialSchedule, make_schedule
 
 TABLES: dict[int, list[float]] = {
     int(epochs): table

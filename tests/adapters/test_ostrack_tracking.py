@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import golden_sequence
 import pytest
 import torch
 
-from ctsdk.data.crops import crop_window
+from ctsdk.crops import crop_window
 from ctsdk_ostrack.adapter import OSTrackSession
+from tests.helpers import golden_sequence
 
 if TYPE_CHECKING:
     from torch import Tensor

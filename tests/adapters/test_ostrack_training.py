@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from golden.synthetic_weights import draw, image
 from torch import Tensor, nn
 
 import ctsdk
-from ctsdk.replacement import draw_mix
-from ctsdk.stages import plan_stages
-from ctsdk.steps import step_losses
-from ctsdk.student import trunk_depths
-from ctsdk.training import Trainer
+from ctsdk.engine.mixes import draw_mix
+from ctsdk.engine.stages import plan_stages
+from ctsdk.engine.step import step_losses
+from ctsdk.engine.student import trunk_depths
+from ctsdk.training.loop import Trainer
 from ctsdk.vit import DropPath
 from ctsdk_ostrack.adapter import OSTrackAdapter
 from ctsdk_ostrack.model import OSTrack
+from tests.golden.synthetic_weights import draw, image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -356,11 +356,11 @@ def test_four_steps_of_the_trainer(
 ) -> None:
     *steps, after = FIGURES["four_steps"][mode]
     student = build(adapter, 4)
-    monkeypatch.setattr("ctsdk.stepper.draw_mix", lambda *_, step, **__: mix_of(steps[step]["mask"]))
+    monkeypatch.setattr("ctsdk.training.stepper.draw_mix", lambda *_, step, **__: mix_of(steps[step]["mask"]))
     if mode == "eval":
         monkeypatch.setattr(student, "train", lambda *_: student)
     else:
-        monkeypatch.setattr("ctsdk.training.frozen", training_teacher)
+        monkeypatch.setattr("ctsdk.training.loop.frozen", training_teacher)
     settings = ctsdk.TrainingConfig(steps=4, batch_size=2, rate_schedule="constant", device="cpu", precision="float32")
     config = ctsdk.CompressionConfig(stages=4, training=settings)
     plans, changes = plan_stages(trunk_depths(adapter), 4), Changes(student, batch)

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from golden.synthetic_weights import draw_all
 from torch import Tensor
 
 import ctsdk
 import ctsdk_ostrack
 from ctsdk import CheckpointError, ConfigError
-from ctsdk.replacement import all_teacher
-from ctsdk.stages import plan_stages
-from ctsdk.steps import frozen, step_losses
-from ctsdk.student import trunk_depths
+from ctsdk.engine.mixes import all_teacher
+from ctsdk.engine.stages import plan_stages
+from ctsdk.engine.step import frozen, step_losses
+from ctsdk.engine.student import trunk_depths
 from ctsdk_ostrack.adapter import OSTrackAdapter
 from ctsdk_ostrack.model import OSTrack, OSTrackConfig
 from ctsdk_ostrack.variants import VARIANTS
+from tests.golden.synthetic_weights import draw_all
 
 if TYPE_CHECKING:
     from ctsdk import StagePlan

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from golden.seqtrack.networks import FOLDER, b256
-from golden.synthetic_weights import image
 from torch import Tensor
 
 import ctsdk
@@ -17,6 +15,8 @@ from ctsdk.profiling import count_macs
 from ctsdk_seqtrack.adapter import SeqTrackAdapter
 from ctsdk_seqtrack.losses import words_of_boxes
 from ctsdk_seqtrack.model import SeqTrack, SeqTrackConfig, boxes_of_words, write_box
+from tests.golden.seqtrack.networks import FOLDER, b256
+from tests.golden.synthetic_weights import image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

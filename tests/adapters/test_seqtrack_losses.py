@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from golden.seqtrack.networks import FOLDER, b256
-from golden.synthetic_weights import image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,6 +14,8 @@ import ctsdk
 from ctsdk_seqtrack.adapter import SeqTrackAdapter
 from ctsdk_seqtrack.losses import cross_entropy, words_divergence, words_of_boxes
 from ctsdk_seqtrack.model import SeqTrack, SeqTrackConfig
+from tests.golden.seqtrack.networks import FOLDER, b256
+from tests.golden.synthetic_weights import image
 
 LOSSES: dict[str, Any] = json.loads((FOLDER / "losses.json").read_text())
 FIXED, NETWORK, LABELS = (LOSSES[name] for name in ("fixed_logits", "network", "labels"))
@@ -57,7 +57,7 @@ def test_words_of_a_batch(size: int) -> None:
 
 def test_words_of_a_batch_from_the_pipeline() -> None:
     """A box of the frame, by way of ctsdk's crop, and by the official formula."""
-    from ctsdk.data.crops import box_in_crop, crop_window
+    from ctsdk.crops import box_in_crop, crop_window
 
     box, around = (130.0, 84.5, 51.0, 38.0), (120.25, 90.0, 48.0, 41.0)
     label = torch.tensor([box_in_crop(box, around, 4.0, 256)])

@@ -10,9 +10,9 @@ import torch
 
 import ctsdk
 from ctsdk import AdapterContractError
-from ctsdk.replacement import StageRecorder, all_teacher, mixed
-from ctsdk.stages import StagePlan
-from ctsdk.steps import frozen, step_losses
+from ctsdk.engine.mixes import StageRecorder, all_teacher, mixed
+from ctsdk.engine.stages import StagePlan
+from ctsdk.engine.step import frozen, step_losses
 from ctsdk.testing import parametrize_with_checks
 from ctsdk_seqtrack.adapter import SeqTrackAdapter
 from ctsdk_seqtrack.model import SeqTrack, SeqTrackConfig

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from golden.seqtrack.networks import b256, layout, official_weights
-from official_files import light_tensors
 
 import ctsdk
 import ctsdk_seqtrack
 from ctsdk import CheckpointError, ConfigError
-from ctsdk.stages import StagePlan
+from ctsdk.engine.stages import StagePlan
 from ctsdk_seqtrack.adapter import SeqTrackAdapter
 from ctsdk_seqtrack.model import SeqTrack, SeqTrackConfig
 from ctsdk_seqtrack.variants import VARIANTS, find_variant
+from tests.golden.seqtrack.networks import b256, layout, official_weights
+from tests.helpers.official_files import light_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

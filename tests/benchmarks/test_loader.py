@@ -20,16 +20,16 @@ import torch
 
 import ctsdk
 from ctsdk.config import CompressionConfig
-from ctsdk.data.crops import import_cv2
-from ctsdk.data.motion import SyntheticConfig
-from ctsdk.data.photographs import procedural_textures
-from ctsdk.data.sources import training_batches
-from ctsdk.data.synthetic import synthetic_sequences
+from ctsdk.crops import import_cv2
+from ctsdk.data.samples.sources import training_batches
+from ctsdk.data.synthetic.motion import SyntheticConfig
+from ctsdk.data.synthetic.photographs import procedural_textures
+from ctsdk.data.synthetic.videos import synthetic_sequences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ctsdk.adapter import Batch
+    from ctsdk.engine.batch import Batch
 
 pytestmark = [
     pytest.mark.benchmark,

@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from eager_step import EagerTrainer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import ctsdk
-from ctsdk.pace import peak_memory_mib
-from ctsdk.record import hardware
-from ctsdk.replacement import draw_mix
-from ctsdk.stages import plan_stages
-from ctsdk.student import trunk_depths
-from ctsdk.training import Trainer
+from ctsdk.engine.mixes import draw_mix
+from ctsdk.engine.stages import plan_stages
+from ctsdk.engine.student import trunk_depths
+from ctsdk.training.loop import Trainer
+from ctsdk.training.metrics import peak_memory_mib
+from ctsdk.training.record import hardware
+from tests.benchmarks.eager_step import EagerTrainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -81,7 +81,7 @@ def test_training_step(device: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def measured(name: str, device: str) -> dict[str, float]:
     """Return the figures of a process that only does this."""
-    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     words = [sys.executable, __file__, name, device]
     done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol, overload
 
 from ctsdk.data.images import decode_image
 from ctsdk.errors import DataError
-from ctsdk.files import read_bounded
+from ctsdk.storage.bounded import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import importlib
 from typing import Final, NamedTuple
 
 from ctsdk.data.formats import DatasetPlugin
-from ctsdk.discovery import hookimpl
+from ctsdk.plugins.discovery import hookimpl
 
 __all__ = ["ctsdk_dataset"]
 

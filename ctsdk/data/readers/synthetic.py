@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.photographs import HELD_OUT_PHOTOGRAPHS, load_photographs
-from ctsdk.data.synthetic import synthetic_sequences
+from ctsdk.data.synthetic.photographs import HELD_OUT_PHOTOGRAPHS, load_photographs
+from ctsdk.data.synthetic.videos import synthetic_sequences
 from ctsdk.errors import ConfigError
 
 if TYPE_CHECKING:

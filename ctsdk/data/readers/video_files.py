@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ctsdk.data.crops import import_cv2
+from ctsdk.crops import import_cv2
 from ctsdk.errors import DataError
-from ctsdk.files import open_regular
+from ctsdk.storage.bounded import open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from golden.synthetic_weights import draw_all
 
 from ctsdk_seqtrack.adapter import SeqTrackAdapter
 from ctsdk_seqtrack.model import SeqTrack
+from tests.golden.synthetic_weights import draw_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,122 @@
+"""Several data sets, each with its share of the samples."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ctsdk.data.datasets import VideoDataset
+from ctsdk.data.samples.faults import reading
+from ctsdk.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from ctsdk.data.samples.sampling import FrameSampling
+    from ctsdk.data.sequences import VideoSequence
+
+__all__ = ["Mixture"]
+
+_MAX_REJECTIONS = 1000
+# What the videos that are kept may have together: about 100 MB of annotation in each process. A video counts as some
+# frames more than it has, because single images take memory too.
+_KEPT_FRAMES = 500_000
+_FRAMES_PER_VIDEO = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Data sets to draw videos from: the data set by its ratio, then a video of it uniformly.
+
+    Annotations are read when a video is drawn; those read last are kept.
+
+    Attributes:
+        datasets: a :class:`~ctsdk.data.datasets.VideoDataset` each, or a list of videos.
+        ratios: one for each data set, only their proportions count; None for the numbers of videos.
+
+    Raises:
+        ConfigError: the number of ratios is another, or one is not positive.
+        DataError: there is no data set, or one has no videos.
+    """
+
+    datasets: tuple[Sequence[VideoSequence], ...]
+    ratios: tuple[float, ...] | None = None
+    _shares: tuple[float, ...] = field(init=False, repr=False)
+    _recent: _Recent = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        empty = [_title(dataset) for dataset in self.datasets if not len(dataset)]
+        if empty or not self.datasets:
+            raise DataError(f"there is nothing to train on in {', '.join(empty) or 'no data sets'}; expected videos.")
+        ratios = tuple(float(len(dataset)) for dataset in self.datasets) if self.ratios is None else self.ratios
+        if len(ratios) != len(self.datasets) or not all(0 < ratio < math.inf for ratio in ratios):
+            raise ConfigError(
+                f"{len(self.datasets)} data sets have the ratios {list(ratios)}; expected a positive number for each."
+            )
+        object.__setattr__(self, "_shares", tuple(ratio / sum(ratios) for ratio in ratios))
+        object.__setattr__(self, "_recent", _Recent())
+
+    def draw(self, sampling: FrameSampling, rng: np.random.Generator) -> VideoSequence:
+        """Return a video that samples can be drawn from.
+
+        Raises:
+            UnreadableError: the annotation of the video that was drawn cannot be read.
+            DataError: a data set has boxes for the first frames only, or hardly a video in it is long enough.
+        """
+        # One data set takes no draw: which sample is which depends on it.
+        chosen = int(rng.choice(len(self.datasets), p=self._shares)) if len(self.datasets) > 1 else 0
+        dataset = self.datasets[chosen]
+        for _ in range(_MAX_REJECTIONS):
+            video = self._read(chosen, int(rng.integers(len(dataset))))
+            if sampling.accepts(video):
+                return video
+        raise DataError(
+            f"{_MAX_REJECTIONS} videos drawn one after the other from {_title(dataset)} cannot be trained on, the last "
+            f"was {video.name!r} with {len(video)} frames; expected {sampling.needs}. Check the annotation, or leave "
+            "the data set out."
+        )
+
+    def _read(self, chosen: int, number: int) -> VideoSequence:
+        key, dataset = (chosen, number), self.datasets[chosen]
+        video = self._recent.get(key)
+        if video is None:
+            with reading():
+                video = dataset[number]
+            if not video.has_truth:
+                raise DataError(
+                    f"{_title(dataset)} tells only the first box of video {video.name!r}, as test sets do; training "
+                    "takes a box for every frame. Choose another split."
+                )
+            self._recent.put(key, video)
+        return video
+
+
+@dataclass(eq=False)
+class _Recent:
+    """The videos that were read last; a copy in another process begins without any."""
+
+    videos: OrderedDict[tuple[int, int], VideoSequence] = field(default_factory=OrderedDict)
+    num_frames: int = 0
+
+    def __reduce__(self) -> tuple[type[_Recent], tuple[()]]:
+        return _Recent, ()
+
+    def get(self, key: tuple[int, int]) -> VideoSequence | None:
+        if key in self.videos:
+            self.videos.move_to_end(key)
+        return self.videos.get(key)
+
+    def put(self, key: tuple[int, int], video: VideoSequence) -> None:
+        self.videos[key] = video
+        self.num_frames += len(video) + _FRAMES_PER_VIDEO
+        while self.num_frames > _KEPT_FRAMES:
+            _, oldest = self.videos.popitem(last=False)
+            self.num_frames -= len(oldest) + _FRAMES_PER_VIDEO
+
+
+def _title(dataset: Sequence[VideoSequence]) -> str:
+    return str(dataset) if isinstance(dataset, VideoDataset) else f"a list of {len(dataset)} videos"

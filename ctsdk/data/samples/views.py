@@ -1,0 +1,164 @@
+"""The crops of one sample: which ones to make, and their pixels and boxes once they are made.
+
+Source: botaoye/OSTrack @ 33b5e12, lib/train/data/processing.py and transforms.py.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ctsdk.crops import box_in_crop, crop_square, crop_window, import_cv2, padding_mask
+from ctsdk.data.samples.augmentation import jittered
+from ctsdk.data.samples.faults import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from ctsdk.boxes import BoxPx
+    from ctsdk.data.samples.augmentation import Augmentation
+    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.engine.batch import TrackerSpec
+
+__all__ = ["Cut", "Frames", "View", "draw_views", "normalised"]
+
+_PATCH_SIZE = 16
+
+
+class Frames:
+    """The frames of one video that a sample is made of, each read once, when it is asked for."""
+
+    def __init__(self, video: VideoSequence) -> None:
+        self.video = video
+        self._read: dict[int, NDArray[np.uint8]] = {}
+
+    def pixels(self, number: int) -> NDArray[np.uint8]:
+        """Return frame `number`, (H, W, 3) uint8 RGB.
+
+        Raises:
+            UnreadableError: it cannot be read.
+        """
+        if number not in self._read:
+            with reading():
+                self._read[number] = self.video.frame(number)
+        return self._read[number]
+
+    def size_px(self, number: int) -> tuple[int, int]:
+        """Return (width, height) of frame `number`, which is read only where the video does not tell.
+
+        Raises:
+            UnreadableError: it cannot be read.
+        """
+        if self.video.size_px is not None:
+            return self.video.size_px
+        height, width = self.pixels(number).shape[:2]
+        return width, height
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One crop before normalisation.
+
+    Attributes:
+        pixels: (size, size, 3) uint8 RGB.
+        brightness: what the pixels are to be multiplied by.
+        box_xywh: the target, in shares of the crop.
+    """
+
+    pixels: NDArray[np.uint8]
+    brightness: float
+    box_xywh: BoxPx
+
+
+@dataclass(frozen=True)
+class View:
+    """One crop to make.
+
+    Attributes:
+        frame: its number.
+        box_xywh_px: the target in the frame, mirrored if the frame is.
+        around_xywh_px: the jittered box to crop around.
+        factor: side of the square in units of sqrt(width * height) of that box.
+        size: side of the crop, px.
+    """
+
+    frame: int
+    box_xywh_px: BoxPx
+    around_xywh_px: BoxPx
+    factor: float
+    size: int
+
+    def shows_something(self, frame_size_px: tuple[int, int]) -> bool:
+        """Whether the first pixel of some patch of 16 x 16 is free of padding."""
+        left, top, side = crop_window(self.around_xywh_px, self.factor)
+        num_patches = max(1, self.size // _PATCH_SIZE)
+        firsts = np.arange(num_patches) * self.size // num_patches
+        return not padding_mask(left, top, side, frame_size_px, self.size)[np.ix_(firsts, firsts)].all()
+
+    def cut(self, frame: NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator) -> Cut:
+        """Cut the crop out of its frame and vary it on its own."""
+        pixels = crop_square(frame, self.around_xywh_px, self.factor, self.size).pixels
+        x, y, width, height = box_in_crop(self.box_xywh_px, self.around_xywh_px, self.factor, self.size)
+        # By half a pixel, box_in_crop is off already.
+        shift = (0.5 - augmentation.label_shift_px) / self.size
+        x, y = x + shift, y + shift
+        brightness = 1.0 + augmentation.brightness * rng.uniform(-1.0, 1.0)
+        if rng.random() < augmentation.flip:
+            # In shares of the crop the mirror is x' = 1 - x, unlike the mirror of the frame.
+            pixels, x = import_cv2().flip(pixels, 1), 1.0 - x - width
+        return Cut(pixels, brightness, (x, y, width, height))
+
+
+def draw_views(
+    frames: Frames, numbers: Sequence[int], spec: TrackerSpec, mirror_shift_px: float | None, rng: np.random.Generator
+) -> list[View] | None:
+    """Return the crops to make, or None if one of them cannot be used: no box, or padding only.
+
+    Args:
+        frames: of the video.
+        numbers: one frame per crop, templates first.
+        spec: factors, sizes and jitter.
+        mirror_shift_px: for mirrored frames, how far their boxes lie too far left; None where frames are not mirrored.
+        rng: draws the jitter.
+
+    Raises:
+        UnreadableError: the size of a frame is not known, and it cannot be read.
+    """
+    template = spec.template_factor, spec.template_size, spec.template_centre_jitter, spec.template_scale_jitter
+    search = spec.search_factor, spec.search_size, spec.search_centre_jitter, spec.search_scale_jitter
+    kinds = [template] * spec.num_templates + [search] * spec.num_searches
+    views = []
+    for number, (factor, size, centre_jitter, scale_jitter) in zip(numbers, kinds, strict=True):
+        x, y, width, height = (float(value) for value in frames.video.boxes_xywh_px[number])
+        if not math.isfinite(x + y + width + height) or min(width, height) <= 0:
+            return None
+        frame_size_px = frames.size_px(number)
+        if mirror_shift_px is not None:
+            x = frame_size_px[0] - mirror_shift_px - x - width
+        box = x, y, width, height
+        view = View(number, box, jittered(box, centre_jitter, scale_jitter, rng), factor, size)
+        if not view.shows_something(frame_size_px):
+            return None
+        views.append(view)
+    return views
+
+
+def normalised(rows: Sequence[Sequence[Cut]], spec: TrackerSpec) -> torch.Tensor:
+    """Return (N, B, 3, H, W) float32 from B rows of N crops, made brighter or darker and normalised."""
+    size = rows[0][0].pixels.shape[0]
+    crops = torch.empty(len(rows[0]), len(rows), 3, size, size)
+    mean, std = torch.tensor(spec.mean).view(3, 1, 1), torch.tensor(spec.std).view(3, 1, 1)
+    for row, number in itertools.product(range(len(rows)), range(len(rows[0]))):
+        cut, crop = rows[row][number], crops[number, row]
+        crop.copy_(torch.from_numpy(cut.pixels).permute(2, 0, 1))
+        # Divided where nothing changes, so that an unvaried crop is bit for bit what a tracker sees at test time.
+        crop.div_(255.0) if cut.brightness == 1.0 else crop.mul_(cut.brightness / 255.0).clamp_(max=1.0)
+        crop.sub_(mean).div_(std)
+    return crops

@@ -1,0 +1,152 @@
+"""``run.json``: what a run was made with, for whoever finds its folder later.
+
+A run may take several sittings: each time that it is started or resumed adds one, and none is ever changed by another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+
+from ctsdk.engine.batch import Batch
+from ctsdk.errors import CheckpointError, TrainingInterruptedError
+from ctsdk.storage.atomic import write_json
+from ctsdk.storage.bounded import MAX_DESCRIPTION_BYTES, read_bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor
+
+    from ctsdk.engine.adapter import TrackerAdapter
+
+__all__ = ["RECORD_FILE", "Sitting", "batch_sha256", "hardware", "tensors_sha256", "versions"]
+
+RECORD_FILE = "run.json"
+_FORMAT = 1
+
+
+class Sitting:
+    """One process's time with a run, as a context: begun, then finished, interrupted or failed, with when and why.
+
+    It is on disk from the beginning, so that a process that is killed has left it: then ``outcome`` is null.
+
+    Args:
+        folder: of the run; None to write nothing.
+        facts: what is known at the start; made of what JSON knows.
+
+    Attributes:
+        facts: what stands in the file; what is added is written with the first batch, and in the end.
+
+    Raises:
+        CheckpointError: the file cannot be written, or what is there is no record of a run.
+    """
+
+    def __init__(self, folder: Path | None, facts: dict[str, Any]) -> None:
+        self._path = folder / RECORD_FILE if folder else None
+        self._before = _read(self._path) if self._path and self._path.exists() else []
+        self.facts: dict[str, Any] = {"begin": _now(), "end": None, "outcome": None, "error": None, **facts}
+
+    def watch(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yield the batches, and note the fingerprint of the first one of the sitting."""
+        for batch in batches:
+            if self._path and "first_batch_sha256" not in self.facts and isinstance(batch, Batch):
+                self.facts["first_batch_sha256"] = batch_sha256(batch)
+                self._write()
+            yield batch
+
+    def __enter__(self) -> Self:
+        self._write()
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        is_interrupted = isinstance(error, TrainingInterruptedError | KeyboardInterrupt)
+        outcome = "finished" if error is None else "interrupted" if is_interrupted else "failed"
+        said = None if error is None else f"{type(error).__name__}: {error}"
+        self.facts |= {"end": _now(), "outcome": outcome, "error": said}
+        try:
+            self._write()
+        except CheckpointError as failure:
+            if error is None:
+                raise
+            # What ended the run matters more; this goes with it.
+            error.add_note(str(failure))
+
+    def _write(self) -> None:
+        if self._path is not None:
+            write_json(self._path, {"format": _FORMAT, "sittings": [*self._before, self.facts]})
+
+
+def versions(adapter: TrackerAdapter) -> dict[str, str | None]:
+    """Return the versions of what computes, by distribution; that of the adapter is None if none brings it."""
+    found: dict[str, str | None] = {
+        "python": platform.python_version(),
+        "ctsdk": metadata.version("ctsdk"),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+    package = type(adapter).__module__.partition(".")[0]
+    for entry in metadata.entry_points(group="ctsdk.adapters", name=adapter.name):
+        if entry.dist is not None and entry.module.partition(".")[0] == package:
+            return found | {entry.dist.name: entry.dist.version}
+    return found if package == "ctsdk" else found | {package: None}
+
+
+def hardware(device: torch.device) -> dict[str, str | int | None]:
+    """Return what the run is computed on; None for what the system does not tell."""
+    has_memory = hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= os.sysconf_names.keys()
+    return {
+        "system": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if has_memory else None,
+        "device": str(device),
+        "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+    }
+
+
+def batch_sha256(batch: Batch) -> str:
+    """Return the SHA-256 of the names, shapes, types and bytes of all tensors of a batch."""
+    return tensors_sha256({name: value for name, value in vars(batch).items() if name != "extra"} | batch.extra)
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names, shapes, types and bytes, wherever the tensors lie."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        record = json.loads(read_bounded(path, MAX_DESCRIPTION_BYTES))
+        if record["format"] != _FORMAT:
+            raise ValueError(f"it has format {record['format']!r:.80}, and {_FORMAT} is expected")
+        return list(record["sittings"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} is no record of a run of this ctsdk ({error}). Move it away; a run goes on without it."
+        ) from error
+
+
+def _cpu_name() -> str | None:
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
