@@ -27,6 +27,7 @@ from ctsdk.errors import (
     CtsdkError,
     DataError,
     ExportMismatchError,
+    OutputError,
     TrainingError,
     TrainingInterruptedError,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "DatasetPlugin",
     "ExportMismatchError",
     "ModuleAdapter",
+    "OutputError",
     "Prediction",
     "StagePlan",
     "TrackResult",

@@ -63,10 +63,10 @@ def compress(  # noqa: PLR0913 - the one call that has all of it
     Raises:
         ConfigError: the configuration does not fit the tracker, or `run_dir` holds a run that was not to be resumed.
         AdapterContractError: the adapter does not do what the contract asks.
-        CheckpointError: a file of `run_dir` other than a state cannot be written, or its ``run.json`` is damaged.
+        OutputError: a file of `run_dir` other than a state cannot be written.
         DataError: the samples cannot be read.
-        TrainingError: a loss or gradient is not finite, a state cannot be read or written, or `on_metrics` raised; the
-            last good state is kept.
+        TrainingError: a loss or gradient is not finite, a state cannot be read or written, ``run.json`` or
+            ``metrics.jsonl`` is damaged, or `on_metrics` raised; the last good state is kept.
         TrainingInterruptedError: SIGTERM or SIGINT came, and the state was saved in `run_dir`.
     """
     config = config or CompressionConfig()

@@ -7,6 +7,7 @@
     ├── AdapterContractError     an adapter does not do what the contract asks
     ├── ConfigError              a value, key or combination in a configuration is wrong
     ├── CheckpointError          weights are unreadable, unsafe, or do not fit the tracker
+    ├── OutputError              a file or folder cannot be written
     ├── DataError                an image, video, box or batch cannot be used
     ├── TrainingError            training cannot go on
     │   └── TrainingInterruptedError   a signal stopped it; its state is saved
@@ -34,6 +35,7 @@ __all__ = [
     "CtsdkError",
     "DataError",
     "ExportMismatchError",
+    "OutputError",
     "TrainingError",
     "TrainingInterruptedError",
     "did_you_mean",
@@ -59,6 +61,10 @@ class ConfigError(CtsdkError):
 
 class CheckpointError(CtsdkError):
     """Weights are unreadable, unsafe, or do not fit the tracker."""
+
+
+class OutputError(CtsdkError):
+    """A file or folder cannot be written."""
 
 
 class DataError(CtsdkError):

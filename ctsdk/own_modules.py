@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ctsdk.data.formats import registered_datasets
 from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.errors import AdapterContractError, ConfigError, CtsdkError, did_you_mean
-from ctsdk.plugins.adapters import registered_adapters
+from ctsdk.plugins.adapters import is_loadable, registered_adapters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ def adapter_at(place: str, variant: str | None = None, weights: str | Path | Non
             f"{module_place} has no {name!r}. {did_you_mean(name, own)}It defines: {', '.join(own) or 'nothing'}."
         )
     found = getattr(module, name)
-    if not isinstance(found, TrackerAdapter) and hasattr(found, "load"):
+    if not isinstance(found, TrackerAdapter) and is_loadable(found):
         adapter = found.load(variant, weights or "random")
     elif variant or weights:
         raise ConfigError(f"{place} has no classmethod load(variant, weights); leave out both, or give it one.")

@@ -15,7 +15,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from ctsdk.errors import CheckpointError
+from ctsdk.errors import CheckpointError, OutputError
 from ctsdk.storage.atomic import atomic_write
 from ctsdk.storage.bounded import MAX_DESCRIPTION_BYTES, open_regular
 from ctsdk.storage.torch_files import MAX_TENSORS, read_torch_file
@@ -95,7 +95,7 @@ def write_safetensors(
     and metadata give the same bytes.
 
     Raises:
-        CheckpointError: the file cannot be written, or a tensor or the metadata is of a kind that it cannot hold.
+        OutputError: the file cannot be written, or a tensor or the metadata is of a kind that it cannot hold.
     """
     try:
         whole = {
@@ -104,9 +104,7 @@ def write_safetensors(
         # An empty dict of metadata makes a file without tensors that nothing can read, so it becomes None.
         data = safetensors.torch.save(whole, metadata=dict(metadata) if metadata else None)
     except Exception as error:
-        raise CheckpointError(
-            f"cannot write {path}: {error}. Expected dense tensors and metadata of strings."
-        ) from error
+        raise OutputError(f"cannot write {path}: {error}. Expected dense tensors and metadata of strings.") from error
     # The library writes metadata in a new order each time; sorted, equal content is equal bytes.
     length = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()

@@ -31,6 +31,7 @@ PUBLIC = {
     "DatasetPlugin",
     "ExportMismatchError",
     "ModuleAdapter",
+    "OutputError",
     "Prediction",
     "StagePlan",
     "TrackResult",

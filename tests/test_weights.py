@@ -23,7 +23,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ctsdk.errors import CheckpointError
+from ctsdk.errors import CheckpointError, OutputError
 from ctsdk.storage.atomic import atomic_write, write_json
 from ctsdk.weights import check_same_keys, read_safetensors, read_tensors, write_safetensors
 
@@ -397,9 +397,9 @@ class TestSafetensors:
         assert weight.untyped_storage().nbytes() == 20000
 
     def test_what_it_cannot_hold(self, tmp_path: Path) -> None:
-        with pytest.raises(CheckpointError, match="dense"):
+        with pytest.raises(OutputError, match="dense"):
             write_safetensors(tmp_path / "x", {"weight": torch.eye(3).to_sparse()})
-        with pytest.raises(CheckpointError, match="strings"):
+        with pytest.raises(OutputError, match="strings"):
             write_safetensors(tmp_path / "x", WEIGHTS, {"epoch": 3})  # type: ignore[dict-item]
         assert list(tmp_path.iterdir()) == []
 
@@ -436,12 +436,12 @@ class TestAtomicWrite:
 
     def test_a_place_that_cannot_be_written(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(CheckpointError, match="cannot write"):
+        with pytest.raises(OutputError, match="cannot write"):
             write_json(tmp_path / "file" / "x.json", {})
-        with pytest.raises(CheckpointError, match="cannot write"):
+        with pytest.raises(OutputError, match="cannot write"):
             write_safetensors(tmp_path / "file" / "x", WEIGHTS)
         (tmp_path / "folder").mkdir()
-        with pytest.raises(CheckpointError, match="cannot write"):
+        with pytest.raises(OutputError, match="cannot write"):
             write_json(tmp_path / "folder", {})
         assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 

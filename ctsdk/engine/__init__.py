@@ -17,5 +17,31 @@ module, in reading order            what it holds
 :mod:`ctsdk.engine.module_adapter`  an adapter made of functions
 ==================================  ======================================================================
 
-Importing this package imports none of them.
+The names below are what a training loop of your own needs.
 """
+
+from ctsdk.engine.imitation import imitation_by_stage
+from ctsdk.engine.mixes import Mix, StageRecorder, all_student, all_teacher, draw_mix, mixed
+from ctsdk.engine.schedules import make_schedule
+from ctsdk.engine.stages import StagePlan, plan_stages
+from ctsdk.engine.step import frozen, step_losses
+from ctsdk.engine.student import build_student, trunk_depths
+from ctsdk.engine.trunk import Trunk
+
+__all__ = [
+    "Mix",
+    "StagePlan",
+    "StageRecorder",
+    "Trunk",
+    "all_student",
+    "all_teacher",
+    "build_student",
+    "draw_mix",
+    "frozen",
+    "imitation_by_stage",
+    "make_schedule",
+    "mixed",
+    "plan_stages",
+    "step_losses",
+    "trunk_depths",
+]

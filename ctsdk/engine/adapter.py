@@ -66,6 +66,24 @@ class TrackerAdapter(ABC):
     def __init__(self, teacher: nn.Module) -> None:
         self.teacher = teacher
 
+    @classmethod
+    def load(cls, variant: str | None, weights: str | Path | None) -> TrackerAdapter:
+        """Return the adapter, bound to its trained tracker. An adapter that is to be found by name overrides this.
+
+        Args:
+            variant: a member of the tracker's family; what None means is the adapter's choice.
+            weights: the file of the tracker's weights; None where the variant ships its own; the word "random" for a
+                teacher with random weights.
+
+        Raises:
+            AdapterContractError: the adapter does not say how to load its tracker.
+        """
+        raise AdapterContractError(
+            f"adapter {cls.name!r} cannot be loaded by name (asked for variant {variant!r}, weights {weights!r:.200}). "
+            f"Give {cls.__name__} a classmethod load(cls, variant, weights), or bind a tracker: "
+            f"{cls.__name__}(teacher=...)."
+        )
+
     @abstractmethod
     def trunks(self) -> Mapping[str, Trunk]:
         """Return the block lists to compress, such as ``{"encoder": Trunk("backbone.blocks")}``."""

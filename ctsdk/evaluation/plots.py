@@ -107,7 +107,7 @@ def save_plot(
     Raises:
         ConfigError: matplotlib is not installed; the file's ending is unknown; there are no evaluations, they were not
             made alike, or their protocol has no such curve.
-        CheckpointError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -142,7 +142,7 @@ def save_plots(folder: str | Path, evaluations: Mapping[str, Evaluation]) -> lis
 
     Raises:
         ConfigError: as :func:`save_plot`.
-        CheckpointError: a file cannot be written.
+        OutputError: a file cannot be written.
     """
     check_comparable(evaluations)
     curves = [curve for curve in next(iter(evaluations.values())).curves if curve in _CURVES]

@@ -90,7 +90,7 @@ class Table:
             the path.
 
         Raises:
-            CheckpointError: the file cannot be written.
+            OutputError: the file cannot be written.
         """
         with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")

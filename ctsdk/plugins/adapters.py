@@ -53,6 +53,7 @@ __all__ = [
     "AdapterInfo",
     "AdapterPlugin",
     "hookimpl",
+    "is_loadable",
     "list_adapters",
     "load_adapter",
     "register_adapter",
@@ -235,6 +236,12 @@ def _info(offer: Offer[AdapterPlugin]) -> AdapterInfo:
     )
 
 
+def is_loadable(adapter_class: object) -> bool:
+    """Whether a class has a ``load`` of its own, and not only the one of the contract, which refuses."""
+    load = getattr(adapter_class, "load", None)
+    return callable(load) and getattr(load, "__func__", None) is not TrackerAdapter.load.__func__  # type: ignore[attr-defined]
+
+
 def _registrable_name(adapter_class: object) -> str:
     if not (isinstance(adapter_class, type) and issubclass(adapter_class, TrackerAdapter)):
         raise AdapterContractError(
@@ -246,7 +253,7 @@ def _registrable_name(adapter_class: object) -> str:
         raise AdapterContractError(
             f"{path_of(adapter_class)} has name={name!r}; expected a class attribute such as `name = 'mine'`."
         )
-    if not callable(getattr(adapter_class, "load", None)):
+    if not is_loadable(adapter_class):
         raise AdapterContractError(
             f"{path_of(adapter_class)} has no `load`; expected a classmethod load(cls, variant, weights) that returns "
             f"the adapter. An adapter that is already built needs no name: pass it to ctsdk.compress."
@@ -265,8 +272,7 @@ def registered_adapters() -> list[Source[AdapterPlugin]]:
 def _plugin_of(adapter_class: type[TrackerAdapter]) -> AdapterPlugin:
     """Return what a package would tell about a registered class, so that both take the same path."""
     summary = (adapter_class.__doc__ or "").strip().partition("\n")[0]
-    load = getattr(adapter_class, "load")  # noqa: B009 - the contract for registered classes only
-    return AdapterPlugin(load=load, summary=summary, api_version=adapter_class.api_version)
+    return AdapterPlugin(load=adapter_class.load, summary=summary, api_version=adapter_class.api_version)
 
 
 def _check_adapter(source: Source[AdapterPlugin], adapter: object) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctsdk.errors import CheckpointError
+from ctsdk.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ def write_json(path: str | Path, data: object) -> None:
     """Write `data` as indented JSON, whole or not at all.
 
     Raises:
-        CheckpointError: the file cannot be written.
+        OutputError: the file cannot be written.
         TypeError: `data` is not made of what JSON knows.
     """
     text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
@@ -36,7 +36,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     Readers see the old file or the new one, never a part of either, whenever the power goes. Missing folders are made.
 
     Raises:
-        CheckpointError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     path = Path(path)
     # In the same folder, because a file can only be renamed in one step within one file system.
@@ -48,7 +48,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise CheckpointError(
+        raise OutputError(
             f"cannot write {path}: {error}. Check that the folder can be written to and that the disk has room."
         ) from error
     finally:

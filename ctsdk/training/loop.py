@@ -23,13 +23,13 @@ from ctsdk.data.samples.feed import explained_worker_deaths, gather, refuse_larg
 from ctsdk.device import pick_device
 from ctsdk.engine.step import frozen, own_randomness
 from ctsdk.errors import ConfigError, TrainingError, TrainingInterruptedError
+from ctsdk.fingerprint import fingerprint
 from ctsdk.ranks import Ranks
 from ctsdk.training.acceleration import channels_last, compiled_blocks, recomputed_blocks
 from ctsdk.training.divergence import weights_not_finite
 from ctsdk.training.interruption import Interruption
 from ctsdk.training.metrics import MetricsLog, Pace
 from ctsdk.training.preflight import look_before_training
-from ctsdk.training.record import tensors_sha256
 from ctsdk.training.stepper import NotFiniteError, Stepper
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class Trainer:
     @cached_property
     def _teacher(self) -> dict[str, str | None]:
         """What tells the teacher from others."""
-        sha256 = tensors_sha256(self.adapter.teacher.state_dict())
+        sha256 = fingerprint(self.adapter.teacher.state_dict())
         return {"adapter": self.adapter.name, "variant": self.adapter.variant, "sha256": sha256}
 
     def _state(self) -> dict[str, Any]:

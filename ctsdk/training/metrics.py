@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import torch
 
-from ctsdk.errors import CheckpointError, TrainingError
+from ctsdk.errors import TrainingError
 from ctsdk.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class MetricsLog:
         error: what `on_metrics` raised.
 
     Raises:
-        CheckpointError: a file cannot be written, or holds a line that is no row.
+        OutputError: a file cannot be written.
+        TrainingError: a file holds a line that is no row.
     """
 
     def __init__(self, folder: Path | None, *, first_step: int = 0, on_metrics: OnMetrics | None = None) -> None:
@@ -255,7 +256,7 @@ def _whole_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a file; a last line that has no end was cut off with the process that wrote it.
 
     Raises:
-        CheckpointError: another line holds no row.
+        TrainingError: another line holds no row.
     """
     *lines, _ = path.read_bytes().split(b"\n")
     rows = []
@@ -265,7 +266,7 @@ def _whole_rows(path: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-            raise CheckpointError(
+            raise TrainingError(
                 f"{path} is damaged: line {number} is {line[:80]!r}; expected a row of JSON with its step. Delete the "
                 "line, or move the file away: the run needs none of its rows to go on."
             )

@@ -5,7 +5,6 @@ A run may take several sittings: each time that it is started or resumed adds on
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -18,18 +17,17 @@ import numpy as np
 import torch
 
 from ctsdk.engine.batch import Batch
-from ctsdk.errors import CheckpointError, TrainingInterruptedError
+from ctsdk.errors import OutputError, TrainingError, TrainingInterruptedError
+from ctsdk.fingerprint import fingerprint
 from ctsdk.storage.atomic import write_json
 from ctsdk.storage.bounded import MAX_DESCRIPTION_BYTES, read_bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from torch import Tensor
+    from collections.abc import Iterator
 
     from ctsdk.engine.adapter import TrackerAdapter
 
-__all__ = ["RECORD_FILE", "Sitting", "batch_sha256", "hardware", "tensors_sha256", "versions"]
+__all__ = ["RECORD_FILE", "Sitting", "batch_fingerprint", "hardware", "versions"]
 
 RECORD_FILE = "run.json"
 _FORMAT = 1
@@ -48,7 +46,8 @@ class Sitting:
         facts: what stands in the file; what is added is written with the first batch, and in the end.
 
     Raises:
-        CheckpointError: the file cannot be written, or what is there is no record of a run.
+        OutputError: the file cannot be written.
+        TrainingError: what is there is no record of a run.
     """
 
     def __init__(self, folder: Path | None, facts: dict[str, Any]) -> None:
@@ -60,7 +59,7 @@ class Sitting:
         """Yield the batches, and note the fingerprint of the first one of the sitting."""
         for batch in batches:
             if self._path and "first_batch_sha256" not in self.facts and isinstance(batch, Batch):
-                self.facts["first_batch_sha256"] = batch_sha256(batch)
+                self.facts["first_batch_sha256"] = batch_fingerprint(batch)
                 self._write()
             yield batch
 
@@ -75,7 +74,7 @@ class Sitting:
         self.facts |= {"end": _now(), "outcome": outcome, "error": said}
         try:
             self._write()
-        except CheckpointError as failure:
+        except OutputError as failure:
             if error is None:
                 raise
             # What ended the run matters more; this goes with it.
@@ -115,18 +114,9 @@ def hardware(device: torch.device) -> dict[str, str | int | None]:
     }
 
 
-def batch_sha256(batch: Batch) -> str:
-    """Return the SHA-256 of the names, shapes, types and bytes of all tensors of a batch."""
-    return tensors_sha256({name: value for name, value in vars(batch).items() if name != "extra"} | batch.extra)
-
-
-def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of names, shapes, types and bytes, wherever the tensors lie."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def batch_fingerprint(batch: Batch) -> str:
+    """Return the fingerprint of all tensors of a batch."""
+    return fingerprint({name: value for name, value in vars(batch).items() if name != "extra"} | batch.extra)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -136,7 +126,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
             raise ValueError(f"it has format {record['format']!r:.80}, and {_FORMAT} is expected")
         return list(record["sittings"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CheckpointError(
+        raise TrainingError(
             f"{path} is no record of a run of this ctsdk ({error}). Move it away; a run goes on without it."
         ) from error
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ctsdk.config import differences
-from ctsdk.errors import CheckpointError, TrainingError
+from ctsdk.errors import OutputError, TrainingError
 from ctsdk.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class States:
         try:
             with atomic_write(path) as temporary:
                 _save(state, temporary)
-        except CheckpointError as error:
+        except OutputError as error:
             latest = self.latest()
             kept = (
                 f"The last good state is {latest}; make room and go on from it with resume"

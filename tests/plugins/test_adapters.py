@@ -395,7 +395,7 @@ class TestAllowList:
     ) -> None:
         install("mine")
         register_adapter(Mine)
-        with pytest.raises(AdapterNotFoundError, match=r"test_plugins:Mine.*CTSDK_PLUGINS"):
+        with pytest.raises(AdapterNotFoundError, match=r"test_adapters:Mine.*CTSDK_PLUGINS"):
             load_adapter("mine")
         monkeypatch.setenv("CTSDK_PLUGINS", "")
         assert isinstance(load_adapter("mine"), Mine)
@@ -409,7 +409,7 @@ class TestRegisterAdapter:
         described = info("mine")
         assert (described.status, described.distribution) == ("available", None)
         assert described.summary == "An adapter of this process."
-        assert described.entry_point.endswith("test_plugins:Mine")
+        assert described.entry_point.endswith("test_adapters:Mine")
 
     def test_the_same_class_twice_is_fine(self) -> None:
         register_adapter(Mine)

@@ -46,7 +46,7 @@ CHEESES = Kind(
 )
 MODULE = """
 from ctsdk.plugins.discovery import hookimpl
-from test_discovery import Cheese
+from tests.plugins.test_discovery import Cheese
 
 @hookimpl
 def ctsdk_cheese(name):
@@ -56,7 +56,7 @@ def ctsdk_cheese(name):
 
 @pytest.fixture
 def distributions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distributions]:
-    monkeypatch.setattr("test_discovery.HERE", [])
+    monkeypatch.setattr("tests.plugins.test_discovery.HERE", [])
     with fake_distributions(tmp_path, monkeypatch) as distributions:
         yield distributions
 
@@ -155,8 +155,8 @@ def test_versions_are_those_of_the_kind(distributions: Distributions) -> None:
 
 
 def test_path_of() -> None:
-    assert path_of(Cheese) == "test_discovery:Cheese"
-    assert path_of(smell) == "test_discovery:smell"
+    assert path_of(Cheese) == "tests.plugins.test_discovery:Cheese"
+    assert path_of(smell) == "tests.plugins.test_discovery:smell"
     assert path_of(functools.partial(smell)) == "functools:partial"
 
 

@@ -36,7 +36,7 @@ def test_a_damaged_line_is_an_error(tmp_path: Path, line: bytes) -> None:
         log.add(0, loss=1.0)
     rows = (tmp_path / METRICS_FILE).read_bytes()
     (tmp_path / METRICS_FILE).write_bytes(rows + line + b"\n" + rows)
-    with pytest.raises(ctsdk.CheckpointError, match=f"{METRICS_FILE} is damaged: line 2 is "):
+    with pytest.raises(ctsdk.TrainingError, match=f"{METRICS_FILE} is damaged: line 2 is "):
         MetricsLog(tmp_path, first_step=2)
     assert (tmp_path / METRICS_FILE).read_bytes() == rows + line + b"\n" + rows
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import ctsdk
-from ctsdk.training.record import RECORD_FILE, Sitting, batch_sha256, versions
+from ctsdk.training.record import RECORD_FILE, Sitting, batch_fingerprint, versions
 from tests.helpers.toy import toy_adapter, toy_batches, toy_config
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ def test_every_sitting_is_on_record_from_its_beginning(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="went away"):
         ctsdk.compress(toy_adapter(), config, batches=batches, run_dir=tmp_path)
     assert batches.seen["outcome"] is None
-    assert batches.seen["first_batch_sha256"] == batch_sha256(batches[0])
+    assert batches.seen["first_batch_sha256"] == batch_fingerprint(batches[0])
 
     ctsdk.compress(toy_adapter(), config, batches=toy_batches(7), run_dir=tmp_path, resume=True)
     first, second = sittings(tmp_path)
     assert (first["outcome"], first["error"]) == ("failed", "OSError: the disk went away")
     assert (second["outcome"], second["error"]) == ("finished", None)
     assert [(s["first_step"], s["last_step"]) for s in (first, second)] == [(0, 7), (5, 12)]
-    assert second["first_batch_sha256"] == batch_sha256(batches[5])
+    assert second["first_batch_sha256"] == batch_fingerprint(batches[5])
     assert first["begin"] <= first["end"] <= second["begin"] <= second["end"]
     assert first["data"] == f"{__name__}.Breaking"
     assert ctsdk.CompressionConfig.from_mapping(second["config"]) == config
@@ -64,18 +64,18 @@ def test_the_fingerprint_is_of_every_tensor_of_a_batch() -> None:
         replace(batch, extra={"labels": torch.zeros(4)}),
         replace(batch, extra={"labels": torch.zeros(4, dtype=torch.bfloat16)}),
     ]
-    assert len({batch_sha256(each) for each in (batch, *others)}) == 4
-    assert batch_sha256(toy_batches(1)[0]) == batch_sha256(batch)
+    assert len({batch_fingerprint(each) for each in (batch, *others)}) == 4
+    assert batch_fingerprint(toy_batches(1)[0]) == batch_fingerprint(batch)
 
 
 def test_the_package_of_the_adapter_is_named() -> None:
     assert "ctsdk" in versions(ctsdk.load_adapter("ostrack", "tiny", "random"))
-    assert versions(toy_adapter())["toy"] is None
+    assert versions(toy_adapter())["tests"] is None
 
 
 def test_a_record_that_is_none_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / RECORD_FILE).write_text("[]")
-    with pytest.raises(ctsdk.CheckpointError, match="Move it away"):
+    with pytest.raises(ctsdk.TrainingError, match="Move it away"):
         ctsdk.compress(toy_adapter(), toy_config(), batches=toy_batches(), run_dir=tmp_path)
     assert (tmp_path / RECORD_FILE).read_text() == "[]"
 

@@ -201,7 +201,7 @@ def write_results(
     Raises:
         ConfigError: the format is unknown, or has no such tracker or repetition.
         DataError: a sequence comes twice, a name cannot be a file's, or earlier repetitions have no times.
-        CheckpointError: a file cannot be written.
+        OutputError: a file cannot be written.
     """
     run = _Run(format, dataset_key(dataset), tracker, repetition)
     written: dict[Path, str] = {}

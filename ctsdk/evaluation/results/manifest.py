@@ -5,29 +5,27 @@ An evaluation that was interrupted goes on only where all of it is the same.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.errors import ConfigError
+from ctsdk.fingerprint import fingerprint
 from ctsdk.storage.atomic import write_json
 from ctsdk.storage.bounded import read_bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from ctsdk.data.sequences import VideoSequence
     from ctsdk.engine.adapter import TrackerAdapter
 
-__all__ = ["MANIFEST_FILE", "Manifest", "fingerprint"]
+__all__ = ["MANIFEST_FILE", "Manifest"]
 
 MANIFEST_FILE = "evaluation.json"
 _FORMAT = 1
@@ -41,7 +39,7 @@ class Manifest:
     Attributes:
         adapter: the adapter's name.
         variant: member of the tracker's family, if the adapter has several.
-        weights: :func:`fingerprint` of the tracker.
+        weights: :func:`~ctsdk.fingerprint.fingerprint` of the tracker.
         dataset: name of the data set; empty for sequences that belong to none.
         split: which part of it.
         ctsdk: the version that tracked.
@@ -76,7 +74,7 @@ class Manifest:
 
         Raises:
             ConfigError: it is that of another one, or holds boxes of which nobody knows whose they are.
-            CheckpointError: it cannot be written to.
+            OutputError: it cannot be written to.
         """
         path = folder / MANIFEST_FILE
         if not path.exists():
@@ -98,16 +96,6 @@ class Manifest:
                 f"{folder} holds the boxes of another evaluation, and boxes must not be mixed: {'; '.join(different)}. "
                 "Use another folder, or remove this one to begin anew."
             )
-
-
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of tensors and their names, as a hexadecimal number; their order and device do not count."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> dict[str, Any]:

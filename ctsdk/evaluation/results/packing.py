@@ -85,7 +85,7 @@ def pack(
     Raises:
         ConfigError: there is no such server, or no such way to write numbers.
         DataError: the data set is not the server's test split, or results are missing, or wrong in number or kind.
-        CheckpointError: the archive cannot be written.
+        OutputError: the archive cannot be written.
     """
     if numbers not in get_args(PackNumbers):
         raise ConfigError(f"numbers is {numbers!r}; expected one of {', '.join(get_args(PackNumbers))}.")

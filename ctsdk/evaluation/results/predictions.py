@@ -14,7 +14,7 @@ import numpy as np
 
 from ctsdk.data.readers.files import Folder
 from ctsdk.data.readers.text import read_rows
-from ctsdk.errors import CheckpointError, DataError
+from ctsdk.errors import DataError, OutputError
 from ctsdk.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class PredictionFolder:
 
         Raises:
             DataError: its name cannot be the name of a file.
-            CheckpointError: a file cannot be written.
+            OutputError: a file cannot be written.
         """
         boxes = self._path(tracked.name)
         # While the files are of two runs, the sequence must not look complete.
@@ -181,6 +181,6 @@ def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise CheckpointError(
+        raise OutputError(
             f"cannot replace {path}: {error}. Check that the folder can be written to, and that it is no folder itself."
         ) from error

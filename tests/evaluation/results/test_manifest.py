@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.errors import CheckpointError, ConfigError
-from ctsdk.evaluation.results.manifest import Manifest, fingerprint
+from ctsdk.errors import ConfigError, OutputError
+from ctsdk.evaluation.results.manifest import Manifest
+from ctsdk.fingerprint import fingerprint
 from tests.helpers.toy import toy_adapter
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def test_a_manifest_that_cannot_be_read_is_refused(tmp_path: Path, text: str, me
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(CheckpointError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot write"):
         MANIFEST.claim(tmp_path / "file", "boxes")
 
 

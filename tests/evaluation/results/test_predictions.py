@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctsdk.errors import CheckpointError, DataError
+from ctsdk.errors import DataError, OutputError
 from ctsdk.evaluation.results.predictions import PredictionFolder, TrackedSequence
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def test_sequence_is_complete_only_once_its_boxes_are_there(tmp_path: Path, monk
     folder.write(TrackedSequence("dog", BOXES, np.ones(2)))
     (tmp_path / "dog_scores.txt").mkdir()  # so that writing fails half-way
 
-    with pytest.raises(CheckpointError, match="dog_scores"):
+    with pytest.raises(OutputError, match="dog_scores"):
         folder.write(TrackedSequence("dog", BOXES[:1], np.ones(1), np.ones(1)))
 
     assert not folder.has("dog")
@@ -121,7 +121,7 @@ def test_sequence_is_complete_only_once_its_boxes_are_there(tmp_path: Path, monk
 
 def test_what_cannot_be_replaced_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "dog.txt").mkdir()
-    with pytest.raises(CheckpointError, match=r"cannot replace .*dog\.txt"):
+    with pytest.raises(OutputError, match=r"cannot replace .*dog\.txt"):
         PredictionFolder(tmp_path).write(TrackedSequence("dog", BOXES))
 
 
