@@ -11,7 +11,7 @@ from ctsdk.compression import compress
 from ctsdk.config import CompressionConfig, TrainingConfig
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.formats import DatasetInfo, DatasetPlugin, list_datasets, open_dataset, register_dataset
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.engine.batch import Batch, Prediction, TrackerSpec
 from ctsdk.engine.module_adapter import ModuleAdapter
@@ -63,8 +63,8 @@ __all__ = [
     "TrainingError",
     "TrainingInterruptedError",
     "Trunk",
+    "Video",
     "VideoDataset",
-    "VideoSequence",
     "build_student",
     "compress",
     "evaluate",

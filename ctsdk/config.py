@@ -240,7 +240,7 @@ class DataConfig(_Section):
     photographs: Path | None = Field(
         None, description="Folder of photographs; None for those that scikit-image ships (extra `demo`)."
     )
-    num_sequences: Count = Field(2_000, description="Synthetic videos to draw samples from.")
+    num_videos: Count = Field(2_000, description="Synthetic videos to draw samples from.")
     seed: Annotated[int, Field(ge=0)] = Field(1, description="Seed of the synthetic videos.")
     sampling: Literal["causal", "trident", "trident_pro", "stark"] = Field(
         "causal",
@@ -280,7 +280,7 @@ class DataConfig(_Section):
     @pydantic.model_validator(mode="after")
     def _no_contradiction(self) -> Self:
         defaults = {name: field.default for name, field in type(self).model_fields.items()}
-        synthetic = [name for name in ("photographs", "num_sequences", "seed") if getattr(self, name) != defaults[name]]
+        synthetic = [name for name in ("photographs", "num_videos", "seed") if getattr(self, name) != defaults[name]]
         if self.train and synthetic:
             raise ValueError(f"{', '.join(synthetic)} is for synthetic videos, but train is given; leave one out")
         for name in ("train", "validation"):

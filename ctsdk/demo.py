@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ctsdk.compression import compress
 from ctsdk.config import CompressionConfig
 from ctsdk.data.synthetic.photographs import HELD_OUT_PHOTOGRAPHS, load_photographs
-from ctsdk.data.synthetic.videos import synthetic_sequences
+from ctsdk.data.synthetic.videos import synthetic_videos
 from ctsdk.engine.stages import plan_stages
 from ctsdk.engine.student import build_student, trunk_depths
 from ctsdk.evaluation.plots import save_plot
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
     from ctsdk.engine.adapter import TrackerAdapter
     from ctsdk.evaluation.scores import Evaluation
 
-__all__ = ["DEMO_CONFIG", "demo_config", "held_out_sequences", "run_demo"]
+__all__ = ["DEMO_CONFIG", "demo_config", "held_out_videos", "run_demo"]
 
 # Photographs are held out by name, videos by seed: training uses TRAINING_PHOTOGRAPHS and seeds from 1.
 _HELD_OUT_SEED = 2
@@ -55,14 +55,14 @@ DEMO_CONFIG = CompressionConfig.from_mapping(
 )
 
 
-def held_out_sequences(num_sequences: int = _NUM_HELD_OUT) -> list[VideoSequence]:
-    """Return the sequences to measure on, made of photographs and seeds that no training sees.
+def held_out_videos(num_videos: int = _NUM_HELD_OUT) -> list[Video]:
+    """Return the videos to measure on, made of photographs and seeds that no training sees.
 
     Raises:
         DataError: scikit-image, which ships the photographs, is not installed.
     """
     photographs = load_photographs()
-    return synthetic_sequences(num_sequences, _HELD_OUT_SEED, [photographs[name] for name in HELD_OUT_PHOTOGRAPHS])
+    return synthetic_videos(num_videos, _HELD_OUT_SEED, [photographs[name] for name in HELD_OUT_PHOTOGRAPHS])
 
 
 def demo_config(adapter: TrackerAdapter, *, seed: int = 0) -> CompressionConfig:
@@ -92,7 +92,7 @@ def run_demo(out: Path, *, adapter: str = "ostrack", seed: int = 0) -> dict[str,
     begin = time.monotonic()
     tiny = load_adapter(adapter, variant="tiny")
     config = demo_config(tiny, seed=seed)
-    sequences = held_out_sequences()
+    videos = held_out_videos()
 
     run_dir = out / "training"
     # A demo starts over: the states of an earlier one in this folder are not to be resumed.
@@ -105,7 +105,7 @@ def run_demo(out: Path, *, adapter: str = "ostrack", seed: int = 0) -> dict[str,
         "student_untrained": build_student(tiny, plans).eval(),
         "student": result.student,
     }
-    scores = {name: _track_all(name, tiny, tracker, sequences) for name, tracker in trackers.items()}
+    scores = {name: _track_all(name, tiny, tracker, videos) for name, tracker in trackers.items()}
     figures = measure_trackers(tiny, trackers, scores, num_rounds=_NUM_LATENCY_ROUNDS)
     teacher, student = figures["teacher"], figures["student"]
     summary = {
@@ -114,21 +114,21 @@ def run_demo(out: Path, *, adapter: str = "ostrack", seed: int = 0) -> dict[str,
         "speedup": teacher.latency_ms / student.latency_ms,
         "seconds": time.monotonic() - begin,
     }
-    _write(out, summary, scores, sequences)
+    _write(out, summary, scores, videos)
     return summary
 
 
-def _track_all(name: str, adapter: TrackerAdapter, tracker: nn.Module, sequences: list[VideoSequence]) -> Evaluation:
-    _logger.info("tracking %d held-out videos with the %s", len(sequences), _words(name))
-    return evaluate(adapter, tracker, sequences, show_progress=True)
+def _track_all(name: str, adapter: TrackerAdapter, tracker: nn.Module, videos: list[Video]) -> Evaluation:
+    _logger.info("tracking %d held-out videos with the %s", len(videos), _words(name))
+    return evaluate(adapter, tracker, videos, show_progress=True)
 
 
-def _write(out: Path, summary: dict[str, Any], scores: dict[str, Evaluation], sequences: list[VideoSequence]) -> None:
+def _write(out: Path, summary: dict[str, Any], scores: dict[str, Evaluation], videos: list[Video]) -> None:
     write_json(out / "summary.json", summary)
     labelled = {_words(name): score for name, score in scores.items()}
     save_plot(out / "curves.png", labelled, title="Success on held-out videos")
-    boxes = {label: score.sequences[0].boxes_xywh_px for label, score in labelled.items()}
-    save_side_by_side(out / "side_by_side.mp4", sequences[0], boxes)
+    boxes = {label: score.videos[0].boxes_xywh_px for label, score in labelled.items()}
+    save_side_by_side(out / "side_by_side.mp4", videos[0], boxes)
     print_comparison(summary)
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
     from ctsdk.engine.adapter import TrackerAdapter
     from ctsdk.evaluation.scores import Evaluation
     from ctsdk.video import Colour
@@ -150,7 +150,7 @@ def print_comparison(summary: Mapping[str, Any]) -> None:
 
 def save_side_by_side(
     path: str | Path,
-    sequence: VideoSequence,
+    video: Video,
     boxes_xywh_px: Mapping[str, NDArray[np.float64]],
     *,
     frames_per_second: float = 15.0,
@@ -159,7 +159,7 @@ def save_side_by_side(
 
     Args:
         path: ends in ``.mp4``.
-        sequence: the video and the true boxes.
+        video: the video and the true boxes.
         boxes_xywh_px: by label, (N, 4): what each tracker said, one box per frame.
         frames_per_second: of the clip.
 
@@ -172,12 +172,12 @@ def save_side_by_side(
     if not boxes_xywh_px:
         raise DataError("there are no boxes to draw; expected at least one tracker's, (N, 4) by label.")
     for label, boxes in boxes_xywh_px.items():
-        if np.shape(boxes) != (len(sequence), 4):
+        if np.shape(boxes) != (len(video), 4):
             raise DataError(
-                f"boxes of {label!r} have shape {np.shape(boxes)}; expected {(len(sequence), 4)}, one box per frame of "
-                f"{sequence.name!r}."
+                f"boxes of {label!r} have shape {np.shape(boxes)}; expected {(len(video), 4)}, one box per frame of "
+                f"{video.name!r}."
             )
-    return write_video(path, _side_by_side(sequence, boxes_xywh_px), frames_per_second=frames_per_second)
+    return write_video(path, _side_by_side(video, boxes_xywh_px), frames_per_second=frames_per_second)
 
 
 def _share(value: float | None) -> str | None:
@@ -200,23 +200,21 @@ def _colours(count: int) -> list[Colour]:
     return [TRACKER_COLOURS[i % len(TRACKER_COLOURS)] for i in range(count)]
 
 
-def _side_by_side(
-    sequence: VideoSequence, boxes_xywh_px: Mapping[str, NDArray[np.float64]]
-) -> Iterator[NDArray[np.uint8]]:
-    scale = min(_PANEL_WIDTH_PX, _CLIP_WIDTH_PX // len(boxes_xywh_px)) / sequence.frame_size_px(0)[0]
+def _side_by_side(video: Video, boxes_xywh_px: Mapping[str, NDArray[np.float64]]) -> Iterator[NDArray[np.uint8]]:
+    scale = min(_PANEL_WIDTH_PX, _CLIP_WIDTH_PX // len(boxes_xywh_px)) / video.frame_size_px(0)[0]
     colours = _colours(len(boxes_xywh_px))
-    overlaps = {label: _overlaps(boxes, sequence) for label, boxes in boxes_xywh_px.items()}
-    for index in range(len(sequence)):
-        picture = _scaled_up(sequence.frame(index), scale)
-        if sequence.visible[index]:
-            draw_box(picture, scale * sequence.boxes_xywh_px[index], _TRUTH_COLOUR, thickness_px=1)
+    overlaps = {label: _overlaps(boxes, video) for label, boxes in boxes_xywh_px.items()}
+    for index in range(len(video)):
+        picture = _scaled_up(video.frame(index), scale)
+        if video.visible[index]:
+            draw_box(picture, scale * video.boxes_xywh_px[index], _TRUTH_COLOUR, thickness_px=1)
         draw_label(picture, "white: true box", (_GAP_PX, len(picture)), _TRUTH_COLOUR, scale=0.4)
         gap = np.full((len(picture) + _HEADER_PX, _GAP_PX, 3), 255, dtype=np.uint8)
         row = []
         for (label, boxes), colour in zip(boxes_xywh_px.items(), colours, strict=True):
             panel = picture.copy()
             draw_box(panel, scale * boxes[index], colour)
-            overlap = f"IoU {overlaps[label][index]:.2f}" if sequence.visible[index] else "hidden"
+            overlap = f"IoU {overlaps[label][index]:.2f}" if video.visible[index] else "hidden"
             row += [gap, np.concatenate([_header(panel.shape[1], label, overlap, colour), panel])]
         yield np.concatenate(row[1:], axis=1)
 
@@ -234,6 +232,6 @@ def _header(width_px: int, label: str, overlap: str, colour: Colour) -> NDArray[
     return header
 
 
-def _overlaps(boxes_xywh_px: NDArray[np.float64], sequence: VideoSequence) -> NDArray[np.float64]:
-    boxes, truth = torch.as_tensor(boxes_xywh_px), torch.as_tensor(sequence.boxes_xywh_px)
+def _overlaps(boxes_xywh_px: NDArray[np.float64], video: Video) -> NDArray[np.float64]:
+    boxes, truth = torch.as_tensor(boxes_xywh_px), torch.as_tensor(video.boxes_xywh_px)
     return iou(xywh_to_xyxy(boxes), xywh_to_xyxy(truth)).numpy()

@@ -43,7 +43,7 @@ PUBLIC = {
     "TrainingInterruptedError",
     "Trunk",
     "VideoDataset",
-    "VideoSequence",
+    "Video",
     "build_student",
     "compress",
     "evaluate",

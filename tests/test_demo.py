@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import ctsdk
-from ctsdk.demo import demo_config, held_out_sequences
+from ctsdk.demo import demo_config, held_out_videos
 from ctsdk.engine.stages import plan_stages
 from ctsdk.engine.student import trunk_depths
 
@@ -25,7 +25,7 @@ def test_the_demo_keeps_a_third_of_each_trunk(name: str, stages: dict[str, int])
 @pytest.mark.parametrize("name", ["ostrack", "mixformerv2", "seqtrack"])
 def test_shipped_teachers_track_what_they_have_never_seen(name: str) -> None:
     adapter = ctsdk.load_adapter(name, variant="tiny")
-    assert ctsdk.evaluate(adapter, adapter.teacher, held_out_sequences(4)).auc > 0.5
+    assert ctsdk.evaluate(adapter, adapter.teacher, held_out_videos(4)).auc > 0.5
 
 
 @pytest.mark.slow
@@ -37,5 +37,5 @@ def test_students_track_better_than_untrained_ones(name: str) -> None:
     short = ctsdk.CompressionConfig.from_mapping({**config, "training": {**config["training"], "steps": 200}})
     student = ctsdk.compress(adapter, short).student
     untrained = ctsdk.build_student(adapter, plan_stages(trunk_depths(adapter), short.stages)).eval()
-    videos = held_out_sequences(8)
+    videos = held_out_videos(8)
     assert ctsdk.evaluate(adapter, student, videos).auc > ctsdk.evaluate(adapter, untrained, videos).auc + 0.1

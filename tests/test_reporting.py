@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.reporting import (
     TrackerFigures,
@@ -114,23 +114,23 @@ def test_accuracy_by_other_rules_is_not_taken_over() -> None:
     with pytest.raises(ConfigError, match="the protocol 'got10k' has no figure 'AUC'"):
         measure_trackers(adapter, {"a": adapter.teacher}, {"a": pooled_evaluation([0.5], [3])}, num_rounds=1)
     trackers = {"a": adapter.teacher, "b": adapter.teacher}
-    with pytest.raises(ConfigError, match="different sequences"):
+    with pytest.raises(ConfigError, match="different videos"):
         measure_trackers(adapter, trackers, {"a": evaluation({"s": 0.5}), "b": evaluation({"t": 0.5})}, num_rounds=1)
 
 
 # -- the clip ---------------------------------------------------------------------------------------------------------
 
 
-def sequence(num_frames: int = 3) -> VideoSequence:
+def video(num_frames: int = 3) -> Video:
     def read(index: int) -> NDArray[np.uint8]:
         return np.full((60, 80, 3), 100 + index, dtype=np.uint8)
 
     boxes = np.tile([20.0, 20.0, 20.0, 20.0], (num_frames, 1))
-    return VideoSequence("made", boxes, np.arange(num_frames) != 1, (80, 60), read)
+    return Video("made", boxes, np.arange(num_frames) != 1, (80, 60), read)
 
 
 def test_a_clip_has_a_panel_per_tracker_and_every_frame(tmp_path: Path) -> None:
-    made = sequence()
+    made = video()
     there, elsewhere = made.boxes_xywh_px, np.tile([50.0, 5.0, 10.0, 10.0], (3, 1))
     path = save_side_by_side(tmp_path / "clip.mp4", made, {"good": there, "lost": elsewhere, "nan": there * np.nan})
     frames = list(open_frames(path))
@@ -147,7 +147,7 @@ def test_a_clip_has_a_panel_per_tracker_and_every_frame(tmp_path: Path) -> None:
 
 
 def test_many_trackers_share_the_width(tmp_path: Path) -> None:
-    made = sequence(1)
+    made = video(1)
     (frame,) = open_frames(
         save_side_by_side(tmp_path / "clip.mp4", made, dict.fromkeys("abcdefgh", made.boxes_xywh_px))
     )
@@ -155,15 +155,15 @@ def test_many_trackers_share_the_width(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (3, 5), (4, 4)])
-def test_boxes_must_fit_the_sequence(tmp_path: Path, shape: tuple[int, int]) -> None:
+def test_boxes_must_fit_the_video(tmp_path: Path, shape: tuple[int, int]) -> None:
     with pytest.raises(DataError, match=r"expected \(3, 4\), one box per frame of 'made'"):
-        save_side_by_side(tmp_path / "clip.mp4", sequence(), {"a": np.ones(shape)})
+        save_side_by_side(tmp_path / "clip.mp4", video(), {"a": np.ones(shape)})
     with pytest.raises(DataError, match="no boxes to draw"):
-        save_side_by_side(tmp_path / "clip.mp4", sequence(), {})
+        save_side_by_side(tmp_path / "clip.mp4", video(), {})
 
 
 def test_opencv_is_what_reads_the_clip(tmp_path: Path) -> None:
-    path = save_side_by_side(tmp_path / "clip.mp4", sequence(), {"a": sequence().boxes_xywh_px}, frames_per_second=20)
+    path = save_side_by_side(tmp_path / "clip.mp4", video(), {"a": video().boxes_xywh_px}, frames_per_second=20)
     capture = cv2.VideoCapture(str(path))
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(20)
     capture.release()

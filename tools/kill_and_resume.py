@@ -33,7 +33,7 @@ def command(folder: Path, photographs: Path, num_steps: int) -> list[str]:
     """Return what starts a run in `folder`, or goes on with it if it has a state."""
     values = (
         *(f"training.steps={num_steps}", "training.batch_size=2", "training.device=cpu", "training.save_every=5"),
-        *("data.num_sequences=8", f"data.photographs={photographs}"),
+        *("data.num_videos=8", f"data.photographs={photographs}"),
     )
     settings = [word for value in values for word in ("--set", value)]
     resume = ["--resume"] if States(folder).latest() else []

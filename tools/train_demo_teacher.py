@@ -1,9 +1,9 @@
-"""Train the `tiny` OSTrack that ships with ctsdk, from nothing, on synthetic sequences.
+"""Train the `tiny` OSTrack that ships with ctsdk, from nothing, on synthetic videos.
 
     python tools/train_demo_teacher.py --out runs/teacher --steps 5000
 
-Training photographs and seeds differ from those of the held-out sequences on which it is measured at the end (the same
-sequences as `ctsdk demo` shows). Two cores need about an hour and a half. The last line printed is the measured score;
+Training photographs and seeds differ from those of the held-out videos on which it is measured at the end (the same
+videos as `ctsdk demo` shows). Two cores need about an hour and a half. The last line printed is the measured score;
 `OUT/tiny.safetensors` then holds the weights in half precision.
 """
 
@@ -23,8 +23,8 @@ from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
 from ctsdk.data.samples.augmentation import Augmentation
 from ctsdk.data.samples.pairs import PairDataset, batches
 from ctsdk.data.synthetic.photographs import TRAINING_PHOTOGRAPHS, load_photographs, procedural_textures
-from ctsdk.data.synthetic.videos import synthetic_sequences
-from ctsdk.demo import held_out_sequences
+from ctsdk.data.synthetic.videos import synthetic_videos
+from ctsdk.demo import held_out_videos
 from ctsdk.evaluation.running import evaluate
 from ctsdk.weights import write_safetensors
 from ctsdk_ostrack.adapter import OSTrackAdapter
@@ -98,7 +98,7 @@ def training_batches(adapter: OSTrackAdapter, seed: int, batch_size: int) -> Ite
     """Yield batches of training videos without end."""
     photographs = load_photographs()
     images = [photographs[name] for name in TRAINING_PHOTOGRAPHS] + procedural_textures(TRAINING_SEED)
-    videos = synthetic_sequences(NUM_SEQUENCES, TRAINING_SEED, images)
+    videos = synthetic_videos(NUM_SEQUENCES, TRAINING_SEED, images)
     return batches(PairDataset(videos, adapter.spec, seed, None, Augmentation(flip=0.0)), batch_size, num_workers=1)
 
 
@@ -147,7 +147,7 @@ def main() -> None:
     write_safetensors(path, half, {"made_by": f"tools/train_demo_teacher.py --steps {options.steps}"})
 
     shipped = OSTrackAdapter.load("tiny", path)
-    score = evaluate(shipped, shipped.teacher, held_out_sequences())
+    score = evaluate(shipped, shipped.teacher, held_out_videos())
     print(f"held-out AUC {score.auc:.4f}, precision {score.precision:.4f}")
 
 

@@ -5,7 +5,7 @@
 
 The blocks of OSTrack find the target already; what is new learns to read it from them. First the new parts are trained
 on what the frozen blocks make of a fixed set of samples, then the whole tracker on new ones. One core needs about an
-hour. The last line printed is the score on the held-out sequences of `ctsdk demo`; `OUT/tiny.safetensors` then holds
+hour. The last line printed is the score on the held-out videos of `ctsdk demo`; `OUT/tiny.safetensors` then holds
 the weights in half precision.
 """
 
@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from train_demo_teacher import learning_rate, training_batches
 
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_cxcywh, xywh_to_xyxy
-from ctsdk.demo import held_out_sequences
+from ctsdk.demo import held_out_videos
 from ctsdk.evaluation.running import evaluate
 from ctsdk.weights import write_safetensors
 from ctsdk_mixformerv2.adapter import MixFormerV2Adapter
@@ -331,7 +331,7 @@ def main() -> None:
     half = {key: value.half() if value.is_floating_point() else value for key, value in tracker.state_dict().items()}
     write_safetensors(path, half, {"made_by": f"tools/train_tiny_from_ostrack.py {options.adapter}"})
     shipped = type(course.adapter).load("tiny", path)
-    score = evaluate(shipped, shipped.teacher, held_out_sequences())
+    score = evaluate(shipped, shipped.teacher, held_out_videos())
     print(f"held-out AUC {score.auc:.4f}, precision {score.precision:.4f}")
 
 

@@ -51,8 +51,8 @@ def check(
         _print_report(report)
     if not report.is_sound:
         raise DataError(
-            f"{spec}: {len(report.faults)} faults in {len({fault.sequence for fault in report.faults})} of "
-            f"{report.num_sequences} videos. Copy what is missing or damaged again."
+            f"{spec}: {len(report.faults)} faults in {len({fault.video for fault in report.faults})} of "
+            f"{report.num_videos} videos. Copy what is missing or damaged again."
         )
 
 
@@ -87,7 +87,7 @@ def _read(dataset: VideoDataset, frames: FramesToRead, num_threads: int) -> Data
 def _print_report(report: DatasetReport) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(
-        f"{report.dataset}: {report.num_sequences} videos named, {report.num_readable} readable; "
+        f"{report.dataset}: {report.num_videos} videos named, {report.num_readable} readable; "
         f"{report.num_frames} frames, {report.num_frames_read} decoded",
         markup=False,
     )
@@ -100,6 +100,6 @@ def _print_report(report: DatasetReport) -> None:
             table.add_row(Text(what), str(count), Text(report.examples[what]))
         console.print(table)
     for fault in report.faults[:_NUM_FAULTS_SHOWN]:
-        console.print(f"{fault.sequence}: {fault.message}", markup=False)
+        console.print(f"{fault.video}: {fault.message}", markup=False)
     if len(report.faults) > _NUM_FAULTS_SHOWN:
         console.print(f"... and {len(report.faults) - _NUM_FAULTS_SHOWN} more; --json lists all.", markup=False)

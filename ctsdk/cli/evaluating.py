@@ -25,7 +25,7 @@ from ctsdk.evaluation.results.packing import pack as pack_results
 from ctsdk.evaluation.running import PREDICTIONS_FOLDER, track_dataset
 from ctsdk.evaluation.running import evaluate as evaluate_tracker
 from ctsdk.evaluation.scoring import score_results
-from ctsdk.evaluation.tables import attribute_table, figure_table, sequence_table
+from ctsdk.evaluation.tables import attribute_table, figure_table, video_table
 from ctsdk.ranks import is_first_rank
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def evaluate(
     rules: ProtocolOptions | None = None,
     run: RunOptions | None = None,
 ) -> None:
-    """Track every sequence of data sets once, and say how well.
+    """Track every video of data sets once, and say how well.
 
     A data set is written `NAME:PATH?option=value`, such as `lasot:/data/lasot`; `ctsdk data formats` lists the names.
     Sets whose truth is behind a server are tracked only; `ctsdk pack` makes the archive for the server. With --out, a
@@ -177,12 +177,12 @@ def score(
     """Score result files of any tracker, whichever tool wrote them; no frame is read.
 
     Args:
-        results: a folder or a zip archive with a file of boxes for each sequence.
+        results: a folder or a zip archive with a file of boxes for each video.
         data: the data set: `NAME:PATH?option=value`, such as `lasot:/data/lasot`.
         against: results of a second tracker, to compare with.
         rules: by which rules.
-        skip_missing: leave sequences without results out, instead of refusing.
-        out: folder for `sequences.csv` and, if the sequences have any, `attributes.csv`.
+        skip_missing: leave videos without results out, instead of refusing.
+        out: folder for `videos.csv` and, if the videos have any, `attributes.csv`.
         plots: draw the curves into the folder, as PNG and SVG.
     """
     _check_plots(plots, out)
@@ -224,7 +224,7 @@ def pack(
     if chosen not in ("got10k", "trackingnet"):
         raise ConfigError(f"{dataset} has no server to pack for; expected got10k or trackingnet.")
     path = pack_results("got10k" if chosen == "got10k" else "trackingnet", dataset, results, out, numbers=numbers)
-    _logger.info("wrote %s (%d sequences)", path, len(dataset))
+    _logger.info("wrote %s (%d videos)", path, len(dataset))
 
 
 def _load(name: str, options: NamedTrackerOptions) -> _NamedTracker:
@@ -343,20 +343,20 @@ def _report(evaluations: Mapping[str, Evaluation]) -> None:
     first = next(iter(evaluations.values()))
     if first.by_attribute():
         console.print(attribute_table(evaluations))
-    if len(evaluations) == 2 and len({sequence.name for sequence in first.sequences}) > 1:
+    if len(evaluations) == 2 and len({video.name for video in first.videos}) > 1:
         try:
             console.print(str(compare(*evaluations.values())), markup=False)
         except (ConfigError, DataError) as error:
-            # The figures above stand; a protocol whose figure is no mean over sequences has no interval, and neither
-            # have too few sequences with frames that count.
+            # The figures above stand; a protocol whose figure is no mean over videos has no interval, and neither
+            # have too few videos with frames that count.
             _logger.warning("no interval of the difference: %s", error)
 
 
 def _write_tables(evaluations: Mapping[str, Evaluation], folder: Path) -> None:
-    """Leave all figures of each sequence and attribute in a folder."""
+    """Leave all figures of each video and attribute in a folder."""
     first = next(iter(evaluations.values()))
     folder.mkdir(parents=True, exist_ok=True)
-    sequence_table(evaluations, tuple(first.sequences[0].figures)).write_csv(folder / "sequences.csv")
+    video_table(evaluations, tuple(first.videos[0].figures)).write_csv(folder / "videos.csv")
     if first.by_attribute():
         attribute_table(evaluations, tuple(first.figures)).write_csv(folder / "attributes.csv")
     _logger.info("the tables are in %s", folder)

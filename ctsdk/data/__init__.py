@@ -4,7 +4,7 @@
 module, in reading order     what it holds
 ===========================  =====================================================================
 :mod:`ctsdk.data.images`     image files and their pixels
-:mod:`ctsdk.data.sequences`  what a video with boxes looks like to the rest of the package
+:mod:`ctsdk.data.videos`  what a video with boxes looks like to the rest of the package
 :mod:`ctsdk.data.datasets`   a named collection of videos
 :mod:`ctsdk.data.synthetic`  seeded videos with exact boxes, made from photographs
 :mod:`ctsdk.data.formats`    data sets by name, ``lasot:/data/lasot``, and how new formats plug in

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from ctsdk.data.datasets import VideoDataset
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
 
 __all__ = ["DatasetReport", "Fault", "FramesToRead", "check_dataset"]
 
@@ -31,11 +31,11 @@ class Fault:
     """Something that cannot be used.
 
     Attributes:
-        sequence: where.
+        video: where.
         message: what was seen, what was expected and what to do.
     """
 
-    sequence: str
+    video: str
     message: str
 
 
@@ -45,7 +45,7 @@ class DatasetReport:
 
     Attributes:
         dataset: its name and split.
-        num_sequences: videos that it names.
+        num_videos: videos that it names.
         num_readable: videos whose annotation could be read.
         num_frames: frames that these have.
         num_frames_read: frames that were decoded.
@@ -55,7 +55,7 @@ class DatasetReport:
     """
 
     dataset: str
-    num_sequences: int = 0
+    num_videos: int = 0
     num_readable: int = 0
     num_frames: int = 0
     num_frames_read: int = 0
@@ -102,7 +102,7 @@ def check_dataset(
         )
     if not len(dataset):
         raise ConfigError(f"{dataset} names no videos. Check its folder and its split.")
-    report = DatasetReport(str(dataset), num_sequences=len(dataset))
+    report = DatasetReport(str(dataset), num_videos=len(dataset))
     unused: dict[str, frozenset[str]] = {}
     with ThreadPoolExecutor(num_threads) as pool:
         findings = pool.map(lambda number: _examine(dataset, number, frames), range(len(dataset)))
@@ -151,7 +151,7 @@ def _examine(dataset: VideoDataset, number: int, frames: FramesToRead) -> _Findi
     return _Finding(len(video), len(sizes), tuple(faults), oddities, folder=folder, unused=unused)
 
 
-def _odd_boxes(video: VideoSequence) -> Iterator[tuple[str, str, int]]:
+def _odd_boxes(video: Video) -> Iterator[tuple[str, str, int]]:
     boxes = video.boxes_xywh_px
     is_nan = np.isnan(boxes).any(axis=1)
     is_empty = ~is_nan & (boxes[:, 2:] <= 0).any(axis=1)
@@ -166,7 +166,7 @@ def _odd_boxes(video: VideoSequence) -> Iterator[tuple[str, str, int]]:
         yield "videos with the first box only", "", 1
 
 
-def _odd_sizes(video: VideoSequence, sizes: dict[int, tuple[int, int]]) -> Iterator[tuple[str, str, int]]:
+def _odd_sizes(video: Video, sizes: dict[int, tuple[int, int]]) -> Iterator[tuple[str, str, int]]:
     if len(set(sizes.values())) > 1:
         first = next(iter(sizes.values()))
         index = next(index for index, size in sizes.items() if size != first)
@@ -184,7 +184,7 @@ def _rows(what: str, odd: ArrayLike) -> tuple[str, str, int]:
     return what, f", frame {int(is_odd.argmax())}", int(is_odd.sum())
 
 
-def _unused_images(video: VideoSequence) -> tuple[str | None, frozenset[str]]:
+def _unused_images(video: Video) -> tuple[str | None, frozenset[str]]:
     """Return the folder of the frames and the images in it that the video does not use; None where there is none."""
     images = video.read_frame
     if not isinstance(images, ImageFiles) or len(video) == 1:

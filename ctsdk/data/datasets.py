@@ -11,13 +11,13 @@ from ctsdk.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
 
 __all__ = ["VideoDataset"]
 
 
 @dataclass(frozen=True, eq=False)
-class VideoDataset(Sequence["VideoSequence"]):
+class VideoDataset(Sequence["Video"]):
     """Videos that are read when they are asked for.
 
     Attributes:
@@ -31,19 +31,19 @@ class VideoDataset(Sequence["VideoSequence"]):
     name: str
     split: str
     names: tuple[str, ...]
-    read: Callable[[int], VideoSequence]
+    read: Callable[[int], Video]
     protocol: str = "ostrack"
 
     def __len__(self) -> int:
         return len(self.names)
 
     @overload
-    def __getitem__(self, index: int) -> VideoSequence: ...
+    def __getitem__(self, index: int) -> Video: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[VideoSequence]: ...
+    def __getitem__(self, index: slice) -> list[Video]: ...
 
-    def __getitem__(self, index: int | slice) -> VideoSequence | list[VideoSequence]:
+    def __getitem__(self, index: int | slice) -> Video | list[Video]:
         """Return video `index`.
 
         Raises:
@@ -56,7 +56,7 @@ class VideoDataset(Sequence["VideoSequence"]):
             raise IndexError(f"video {index} of {len(self)}")
         return self.read(index % len(self))
 
-    def find(self, name: str) -> VideoSequence:
+    def find(self, name: str) -> Video:
         """Return the video called `name`.
 
         Raises:

@@ -1,7 +1,7 @@
-"""Whether two trackers differ, or only seem to: a paired bootstrap over sequences.
+"""Whether two trackers differ, or only seem to: a paired bootstrap over videos.
 
-A data set is a sample of the videos that there could be. Drawing its sequences again and again, with replacement, shows
-how far a difference would move with another sample. Both trackers always get the same draw, because a sequence that is
+A data set is a sample of the videos that there could be. Drawing its videos again and again, with replacement, shows
+how far a difference would move with another sample. Both trackers always get the same draw, because a video that is
 hard for one is mostly hard for the other: the interval of their difference is narrower than either tracker's own.
 
 What it does not show is how far a figure moves when a tracker is trained again.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ctsdk.evaluation.scores import Evaluation, SequenceScore
+    from ctsdk.evaluation.scores import Evaluation, VideoScore
 
 __all__ = ["CONFIDENCE", "Comparison", "check_comparable", "compare", "runs_by_name"]
 
@@ -34,7 +34,7 @@ _CHUNK = 1000
 
 @dataclass(frozen=True)
 class Comparison:
-    """One figure of two trackers on the same sequences.
+    """One figure of two trackers on the same videos.
 
     Attributes:
         figure: its name.
@@ -45,7 +45,7 @@ class Comparison:
         difference: ``second - first``: above 0 where the second tracker's figure is higher.
         low: lower end of the interval that holds 95 % of the differences of the draws.
         high: upper end of it.
-        num_sequences: that both were run on.
+        num_videos: that both were run on.
         num_resamples: how often they were drawn.
     """
 
@@ -57,7 +57,7 @@ class Comparison:
     difference: float
     low: float
     high: float
-    num_sequences: int
+    num_videos: int
     num_resamples: int
 
     @property
@@ -69,7 +69,7 @@ class Comparison:
         return (
             f"{self.figure} ({self.protocol}) {self.first:.4g} and {self.second:.4g}: difference "
             f"{self.difference:+.3g}, {CONFIDENCE:.0%} interval {self.low:+.3g} to {self.high:+.3g} over "
-            f"{self.num_sequences} sequences"
+            f"{self.num_videos} videos"
         )
 
 
@@ -81,33 +81,33 @@ def compare(
     num_resamples: int = 10_000,
     seed: int = 0,
 ) -> Comparison:
-    """Return the difference of two trackers with its 95 % percentile interval over sequences.
+    """Return the difference of two trackers with its 95 % percentile interval over videos.
 
-    A sequence counts in a draw as it counts in the figure of the data set: all the same where that is a mean over
-    sequences, by its number of frames where frames are pooled.
+    A video counts in a draw as it counts in the figure of the data set: all the same where that is a mean over
+    videos, by its number of frames where frames are pooled.
 
     Args:
         first: what the second is compared with.
-        second: by the same protocol, on the same sequences, in any order.
+        second: by the same protocol, on the same videos, in any order.
         figure: name of the figure; None for the one that the protocol puts first.
-        num_resamples: how often the sequences are drawn.
+        num_resamples: how often the videos are drawn.
         seed: of the draws.
 
     Raises:
-        ConfigError: the protocols, the data sets or the sequences differ; the protocol has no such figure, or it
-            is no mean over sequences or frames; there are no resamples.
-        DataError: there are fewer than two sequences.
+        ConfigError: the protocols, the data sets or the videos differ; the protocol has no such figure, or it
+            is no mean over videos or frames; there are no resamples.
+        DataError: there are fewer than two videos.
     """
     check_comparable({"first": first, "second": second})
     if num_resamples < 1:
         raise ConfigError(f"num_resamples is {num_resamples}; expected at least 1, such as 10000.")
     name = figure or first.protocol.headline
     numerators, denominators = _sums(first, second, name)
-    num_sequences = numerators.shape[1]
-    if num_sequences < 2:
+    num_videos = numerators.shape[1]
+    if num_videos < 2:
         raise DataError(
-            f"{num_sequences} sequence with frames that count is too few to draw from; expected at least 2, better 50. "
-            "One sequence does not show how far a difference moves with the choice of sequences."
+            f"{num_videos} video with frames that count is too few to draw from; expected at least 2, better 50. "
+            "One video does not show how far a difference moves with the choice of videos."
         )
     drawn = _drawn_differences(numerators, denominators, num_resamples, seed)
     low, high = np.quantile(drawn, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
@@ -121,7 +121,7 @@ def compare(
         difference=values[1] - values[0],
         low=float(low),
         high=float(high),
-        num_sequences=num_sequences,
+        num_videos=num_videos,
         num_resamples=num_resamples,
     )
 
@@ -133,7 +133,7 @@ def check_comparable(evaluations: Mapping[str, Evaluation]) -> None:
         evaluations: by the tracker's label.
 
     Raises:
-        ConfigError: there are none, or their protocols, data sets or sequences differ.
+        ConfigError: there are none, or their protocols, data sets or videos differ.
     """
     if not evaluations:
         raise ConfigError("there are no evaluations to show; expected at least one, by the tracker's label.")
@@ -148,19 +148,19 @@ def check_comparable(evaluations: Mapping[str, Evaluation]) -> None:
                     f"the {what} of {other_label!r} is {seen!r} and that of {label!r} {expected!r}; their figures "
                     "cannot be compared. Evaluate both alike."
                 )
-        names, other_names = ({score.name for score in each.sequences} for each in (first, other))
+        names, other_names = ({score.name for score in each.videos} for each in (first, other))
         if names != other_names:
             lacking = sorted(names ^ other_names)
             raise ConfigError(
-                f"{label!r} and {other_label!r} were evaluated on different sequences: {len(lacking)} are in one only, "
+                f"{label!r} and {other_label!r} were evaluated on different videos: {len(lacking)} are in one only, "
                 f"such as {lacking[0]!r}. Evaluate both on the same."
             )
 
 
-def runs_by_name(evaluation: Evaluation) -> dict[str, list[SequenceScore]]:
-    """Return the scores of each sequence, one for each time that it was run, in the order of the evaluation."""
-    runs: dict[str, list[SequenceScore]] = {}
-    for score in evaluation.sequences:
+def runs_by_name(evaluation: Evaluation) -> dict[str, list[VideoScore]]:
+    """Return the scores of each video, one for each time that it was run, in the order of the evaluation."""
+    runs: dict[str, list[VideoScore]] = {}
+    for score in evaluation.videos:
         runs.setdefault(score.name, []).append(score)
     return runs
 
@@ -187,19 +187,19 @@ def _sums(first: Evaluation, second: Evaluation, figure: str) -> tuple[NDArray[n
         with np.errstate(invalid="ignore"):
             means = numerators.sum(axis=1) / denominators.sum(axis=1)
         if np.allclose(means, wholes, rtol=1e-6, atol=0.0):
-            # A sequence without a frame that counts brings nothing to draw.
+            # A video without a frame that counts brings nothing to draw.
             counts = (denominators > 0).all(axis=0)
             return numerators[:, counts], denominators[:, counts]
     raise ConfigError(
-        f"{figure} by protocol {first.protocol.label!r} is no mean over sequences or their frames, or is no number, so "
-        "drawing sequences says nothing about it. Compare another figure, or leave out sequences that have none."
+        f"{figure} by protocol {first.protocol.label!r} is no mean over videos or their frames, or is no number, so "
+        "drawing videos says nothing about it. Compare another figure, or leave out videos that have none."
     )
 
 
-def _part(runs: Sequence[SequenceScore], figure: str, is_pooled: bool) -> tuple[float, float]:
-    """Return what a sequence adds to the numerator and to the denominator of a mean; runs of it are averaged."""
+def _part(runs: Sequence[VideoScore], figure: str, is_pooled: bool) -> tuple[float, float]:
+    """Return what a video adds to the numerator and to the denominator of a mean; runs of it are averaged."""
     weights = [run.weight if is_pooled else 1.0 / len(runs) for run in runs]
-    # A sequence without a frame that counts may have no figure.
+    # A video without a frame that counts may have no figure.
     terms = [weight * run.figures.get(figure, np.nan) for weight, run in zip(weights, runs, strict=True) if weight]
     return sum(terms), sum(weights)
 
@@ -208,12 +208,12 @@ def _drawn_differences(
     numerators: NDArray[np.float64], denominators: NDArray[np.float64], num_resamples: int, seed: int
 ) -> NDArray[np.float64]:
     """Return (num_resamples,) differences of the second mean and the first."""
-    rng, num_sequences = np.random.default_rng(seed), numerators.shape[1]
-    shares = np.full(num_sequences, 1.0 / num_sequences)
+    rng, num_videos = np.random.default_rng(seed), numerators.shape[1]
+    shares = np.full(num_videos, 1.0 / num_videos)
     differences = []
     for start in range(0, num_resamples, _CHUNK):
-        # How often each sequence is drawn is all that a mean needs to know.
-        counts = rng.multinomial(num_sequences, shares, size=min(_CHUNK, num_resamples - start)).astype(np.float64)
+        # How often each video is drawn is all that a mean needs to know.
+        counts = rng.multinomial(num_videos, shares, size=min(_CHUNK, num_resamples - start)).astype(np.float64)
         first, second = (counts @ numerators[row] / (counts @ denominators[row]) for row in (0, 1))
         differences.append(second - first)
     return np.concatenate(differences)

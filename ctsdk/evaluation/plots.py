@@ -97,7 +97,7 @@ def save_plot(
 
     Args:
         path: ends in ``.png``, ``.svg`` or ``.pdf``.
-        evaluations: by the tracker's label, by one protocol and on the same sequences.
+        evaluations: by the tracker's label, by one protocol and on the same videos.
         curve: ``success``, ``precision`` or ``normalised_precision``.
         title: above the plot; None for the curve and the data set.
 
@@ -135,7 +135,7 @@ def save_plots(folder: str | Path, evaluations: Mapping[str, Evaluation]) -> lis
 
     Args:
         folder: is made if it is not there.
-        evaluations: by the tracker's label, by one protocol and on the same sequences.
+        evaluations: by the tracker's label, by one protocol and on the same videos.
 
     Returns:
         the paths.

@@ -1,4 +1,4 @@
-"""Running a tracker over a data set: every sequence once, in parallel, and going on where it was interrupted.
+"""Running a tracker over a data set: every video once, in parallel, and going on where it was interrupted.
 
 Tracking and scoring are two steps. :func:`track_dataset` does the first, :func:`score_tracked` the second, and
 :func:`evaluate` both. Sets whose truth is kept behind a server are tracked only.
@@ -7,10 +7,10 @@ With a folder, these files are written:
 
 ======================  ==========================================================================
 ``evaluation.json``     whose boxes these are; see :class:`~ctsdk.evaluation.results.manifest.Manifest`
-``predictions/``        every finished sequence; see :class:`~ctsdk.evaluation.results.predictions.PredictionFolder`
-``scores.json``         the figures, of the data set, of each sequence and of each attribute
-``sequences.csv``       the figures of each sequence
-``attributes.csv``      the figures of each attribute, if the sequences have any
+``predictions/``        every finished video; see :class:`~ctsdk.evaluation.results.predictions.PredictionFolder`
+``scores.json``         the figures, of the data set, of each video and of each attribute
+``videos.csv``       the figures of each video
+``attributes.csv``      the figures of each attribute, if the videos have any
 ======================  ==========================================================================
 """
 
@@ -31,9 +31,9 @@ from ctsdk.data.datasets import VideoDataset
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.evaluation.protocols.names import make_protocol
 from ctsdk.evaluation.results.manifest import Manifest
-from ctsdk.evaluation.results.predictions import PredictionFolder, TrackedSequence
+from ctsdk.evaluation.results.predictions import PredictionFolder, TrackedVideo
 from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol
-from ctsdk.evaluation.tables import attribute_table, frames_per_second, sequence_table
+from ctsdk.evaluation.tables import attribute_table, frames_per_second, video_table
 from ctsdk.evaluation.workers import TrackingJob
 from ctsdk.ranks import Ranks, open_ranks
 from ctsdk.storage.atomic import write_json
@@ -43,16 +43,16 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
     from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["PREDICTIONS_FOLDER", "SCORES_FILE", "evaluate", "score_tracked", "track_dataset"]
 
 PREDICTIONS_FOLDER, SCORES_FILE = "predictions", "scores.json"
-_SEQUENCES_FILE, _ATTRIBUTES_FILE = "sequences.csv", "attributes.csv"
+_SEQUENCES_FILE, _ATTRIBUTES_FILE = "videos.csv", "attributes.csv"
 
-# What sequences that belong to no data set are called together.
-_UNNAMED, _UNNAMED_PROTOCOL = "sequences", "ostrack"
+# What videos that belong to no data set are called together.
+_UNNAMED, _UNNAMED_PROTOCOL = "videos", "ostrack"
 
 # A rank waits for the slowest one: for the rest of an evaluation, not for the half hour that is usual in training.
 _PATIENCE = timedelta(days=30)
@@ -63,23 +63,23 @@ _logger = logging.getLogger(__name__)
 def evaluate(
     adapter: TrackerAdapter,
     tracker: nn.Module,
-    dataset: Iterable[VideoSequence],
+    dataset: Iterable[Video],
     *,
     protocol: str | EvaluationProtocol | None = None,
     out: str | Path | None = None,
     num_workers: int = 0,
     show_progress: bool | None = None,
 ) -> Evaluation:
-    """Track every sequence once and score it.
+    """Track every video once and score it.
 
-    The result does not depend on `num_workers`, nor on how many processes torchrun started: each sequence is tracked
+    The result does not depend on `num_workers`, nor on how many processes torchrun started: each video is tracked
     by one process, with one thread. Under torchrun, every rank must call this function; each tracks a part, and all
     return the whole.
 
     Args:
         adapter: the tracker's adapter.
         tracker: the teacher or a student, on the device that it is to run on.
-        dataset: a :class:`~ctsdk.data.datasets.VideoDataset`, or any sequences with true boxes.
+        dataset: a :class:`~ctsdk.data.datasets.VideoDataset`, or any videos with true boxes.
         protocol: whose rules, by name or made by :func:`~ctsdk.evaluation.protocols.names.make_protocol`; None
             for those that the data set goes by, or "ostrack".
         out: folder for boxes and figures. Sequences that are finished there are not tracked again.
@@ -89,9 +89,9 @@ def evaluate(
     Raises:
         DataError: the data set is empty, its truth is not public or cannot be scored, or a frame or box cannot be used.
             What is wrong with the truth is found before anything is tracked.
-        ConfigError: there is no such protocol, `out` holds another evaluation, or the tracker or the sequences cannot
+        ConfigError: there is no such protocol, `out` holds another evaluation, or the tracker or the videos cannot
             be sent to another process.
-        CtsdkError: a worker process ended. Finished sequences are kept in `out`.
+        CtsdkError: a worker process ended. Finished videos are kept in `out`.
     """
     given = _Given.of(dataset)
     rules = given.rules(protocol)
@@ -109,18 +109,18 @@ def evaluate(
 def track_dataset(
     adapter: TrackerAdapter,
     tracker: nn.Module,
-    dataset: Iterable[VideoSequence],
+    dataset: Iterable[Video],
     *,
     out: str | Path | None = None,
     num_workers: int = 0,
     show_progress: bool | None = None,
-) -> list[TrackedSequence]:
-    """Track every sequence once, and score none: the truth need not be public.
+) -> list[TrackedVideo]:
+    """Track every video once, and score none: the truth need not be public.
 
     Args:
         adapter: the tracker's adapter.
         tracker: the teacher or a student, on the device that it is to run on.
-        dataset: as for :func:`evaluate`; only the first box of a sequence is used.
+        dataset: as for :func:`evaluate`; only the first box of a video is used.
         out: as for :func:`evaluate`.
         num_workers: as for :func:`evaluate`.
         show_progress: as for :func:`evaluate`.
@@ -141,8 +141,8 @@ def track_dataset(
 
 
 def score_tracked(
-    dataset: Iterable[VideoSequence],
-    tracked: Iterable[TrackedSequence],
+    dataset: Iterable[Video],
+    tracked: Iterable[TrackedVideo],
     *,
     protocol: str | EvaluationProtocol | None = None,
 ) -> Evaluation:
@@ -150,7 +150,7 @@ def score_tracked(
 
     Args:
         dataset: as for :func:`evaluate`.
-        tracked: boxes of all its sequences, in any order; those of others are left alone.
+        tracked: boxes of all its videos, in any order; those of others are left alone.
         protocol: as for :func:`evaluate`.
 
     Raises:
@@ -161,13 +161,13 @@ def score_tracked(
     rules = given.rules(protocol)
     given.check_scorable(rules)
     by_name = {each.name: each for each in tracked}
-    missing = [sequence.name for sequence in given.sequences if sequence.name not in by_name]
+    missing = [video.name for video in given.videos if video.name not in by_name]
     if missing:
         raise DataError(
-            f"there are no boxes of {len(missing)} sequences, the first of them {missing[0]!r}; expected those of all "
-            f"{len(given.sequences)}. Track the rest, or score a data set without it."
+            f"there are no boxes of {len(missing)} videos, the first of them {missing[0]!r}; expected those of all "
+            f"{len(given.videos)}. Track the rest, or score a data set without it."
         )
-    return given.score([by_name[sequence.name] for sequence in given.sequences], rules)
+    return given.score([by_name[video.name] for video in given.videos], rules)
 
 
 @dataclass(frozen=True)
@@ -178,39 +178,37 @@ class _Given:
         dataset: as it was given.
         name: that protocols go by.
         title: the name for people.
-        sequences: at least one, each with a first box and a name of its own.
+        videos: at least one, each with a first box and a name of its own.
     """
 
-    dataset: Iterable[VideoSequence]
+    dataset: Iterable[Video]
     name: str
     title: str
-    sequences: tuple[VideoSequence, ...]
+    videos: tuple[Video, ...]
 
     @classmethod
-    def of(cls, dataset: Iterable[VideoSequence]) -> _Given:
+    def of(cls, dataset: Iterable[Video]) -> _Given:
         """Read the annotations.
 
         Raises:
-            DataError: there is no sequence, a name is used twice, or a tracker cannot start from the first box.
+            DataError: there is no video, a name is used twice, or a tracker cannot start from the first box.
         """
         name, title = (dataset.name, str(dataset)) if isinstance(dataset, VideoDataset) else (_UNNAMED, _UNNAMED)
-        sequences = tuple(dataset)
-        if not sequences:
-            raise DataError(f"{title} has no sequences; expected at least one. Check its folder and split.")
+        videos = tuple(dataset)
+        if not videos:
+            raise DataError(f"{title} has no videos; expected at least one. Check its folder and split.")
         seen = set()
-        for sequence in sequences:
-            if sequence.name in seen:
-                raise DataError(
-                    f"{title} has two sequences called {sequence.name!r}; results are kept by name. Rename one."
-                )
-            seen.add(sequence.name)
-            box = sequence.boxes_xywh_px[0]
+        for video in videos:
+            if video.name in seen:
+                raise DataError(f"{title} has two videos called {video.name!r}; results are kept by name. Rename one.")
+            seen.add(video.name)
+            box = video.boxes_xywh_px[0]
             if not (np.isfinite(box).all() and (box[2:] > 0).all()):
                 raise DataError(
-                    f"sequence {sequence.name!r}: the first true box is {box.tolist()}; a tracker starts from it, so "
-                    "expected four numbers with a width and a height. Begin the sequence where the target is."
+                    f"video {video.name!r}: the first true box is {box.tolist()}; a tracker starts from it, so "
+                    "expected four numbers with a width and a height. Begin the video where the target is."
                 )
-        return cls(dataset, name, title, sequences)
+        return cls(dataset, name, title, videos)
 
     def rules(self, protocol: str | EvaluationProtocol | None) -> EvaluationProtocol:
         """Return the protocol that is meant."""
@@ -223,24 +221,24 @@ class _Given:
         """Find out before hours of tracking what cannot be scored after them.
 
         Raises:
-            DataError: the truth of a sequence is not public, or the protocol refuses it.
+            DataError: the truth of a video is not public, or the protocol refuses it.
         """
-        hidden = [sequence.name for sequence in self.sequences if not sequence.has_truth]
+        hidden = [video.name for video in self.videos if not video.has_truth]
         if hidden:
             raise DataError(
-                f"the truth of {len(hidden)} of {len(self.sequences)} sequences of {self.title} is not public, the "
+                f"the truth of {len(hidden)} of {len(self.videos)} videos of {self.title} is not public, the "
                 f"first of them {hidden[0]!r}: only its first box is. Track the data set without scoring it "
                 "(ctsdk.evaluation.running.track_dataset), and pack the boxes for its server."
             )
-        for sequence in self.sequences:
+        for video in self.videos:
             # A tracker that never moves; no protocol minds such boxes, so what it minds is the truth.
-            rules.score(sequence, np.tile(sequence.boxes_xywh_px[0], (len(sequence), 1)))
+            rules.score(video, np.tile(video.boxes_xywh_px[0], (len(video), 1)))
 
-    def score(self, tracked: Sequence[TrackedSequence], rules: EvaluationProtocol) -> Evaluation:
-        """Score one tracked sequence for each of the data set's, in its order."""
+    def score(self, tracked: Sequence[TrackedVideo], rules: EvaluationProtocol) -> Evaluation:
+        """Score one tracked video for each of the data set's, in its order."""
         scores = [
-            rules.score(sequence, each.boxes_xywh_px, each.seconds)
-            for sequence, each in zip(self.sequences, tracked, strict=True)
+            rules.score(video, each.boxes_xywh_px, each.seconds)
+            for video, each in zip(self.videos, tracked, strict=True)
         ]
         return Evaluation(rules, self.title, tuple(scores))
 
@@ -265,65 +263,61 @@ class _Tracking:
 
     @property
     def folder(self) -> PredictionFolder | None:
-        """Where finished sequences are kept."""
+        """Where finished videos are kept."""
         return None if self.out is None else PredictionFolder(self.out / PREDICTIONS_FOLDER)
 
-    def run(self, num_workers: int, show_progress: bool | None) -> list[TrackedSequence]:
+    def run(self, num_workers: int, show_progress: bool | None) -> list[TrackedVideo]:
         """Track what is not finished, and return all of it in the order of the data set."""
         if num_workers < 0:
             raise ConfigError(f"num_workers is {num_workers}; expected 0 or more processes.")
-        sequences = self.given.sequences
+        videos = self.given.videos
         finished = self.ranks.from_first(self._finished)
         if finished:
-            _logger.info("%d of %d sequences are in %s already", len(finished), len(sequences), self.out)
+            _logger.info("%d of %d videos are in %s already", len(finished), len(videos), self.out)
         # The longest first, so that nobody is still at a long one when all others are done.
-        pending = sorted(
-            set(range(len(sequences))) - set(finished), key=lambda number: (-len(sequences[number]), number)
-        )
+        pending = sorted(set(range(len(videos))) - set(finished), key=lambda number: (-len(videos[number]), number))
         mine = pending[self.ranks.rank :: self.ranks.num_ranks]
         parts = self.ranks.gather(self._track(mine, num_workers, show_progress))
         for part in parts:
             finished.update(part)
         self._keep_of_others(parts)
-        return [finished[number] for number in range(len(sequences))]
+        return [finished[number] for number in range(len(videos))]
 
-    def _finished(self) -> dict[int, TrackedSequence]:
-        """Return the sequences that the folder holds, by number."""
+    def _finished(self) -> dict[int, TrackedVideo]:
+        """Return the videos that the folder holds, by number."""
         if self.out is None or self.folder is None:
             return {}
         Manifest.of(self.adapter, self.tracker, self.given.dataset).claim(self.out, PREDICTIONS_FOLDER)
         finished = {}
-        for number, sequence in enumerate(self.given.sequences):
-            if self.folder.has(sequence.name):
-                finished[number] = self.folder.read(sequence.name)
-                _check_same_video(finished[number], sequence, self.folder)
+        for number, video in enumerate(self.given.videos):
+            if self.folder.has(video.name):
+                finished[number] = self.folder.read(video.name)
+                _check_same_video(finished[number], video, self.folder)
         return finished
 
-    def _track(
-        self, numbers: Sequence[int], num_workers: int, show_progress: bool | None
-    ) -> dict[int, TrackedSequence]:
-        """Track some sequences, and keep each as soon as it is done."""
-        job = TrackingJob(self.adapter, self.tracker, self.given.sequences)
+    def _track(self, numbers: Sequence[int], num_workers: int, show_progress: bool | None) -> dict[int, TrackedVideo]:
+        """Track some videos, and keep each as soon as it is done."""
+        job = TrackingJob(self.adapter, self.tracker, self.given.videos)
         is_off = None if show_progress is None else not show_progress
         # Without smoothing, so that the speed is that of the whole evaluation.
         bar = tqdm(
-            total=sum(len(self.given.sequences[number]) for number in numbers),
+            total=sum(len(self.given.videos[number]) for number in numbers),
             desc=f"tracking {self.given.title}",
             unit="frame",
             smoothing=0,
             disable=is_off if numbers and self.ranks.is_first else True,
         )
-        done: dict[int, TrackedSequence] = {}
+        done: dict[int, TrackedVideo] = {}
         # Closed at once when something breaks, so that no worker goes on.
         with bar, closing(job.run(numbers, num_workers, bar.update)) as results:
             for number, tracked in results:
                 done[number] = tracked
                 if self.folder is not None:
                     self.folder.write(tracked)
-                bar.set_postfix_str(f"{len(done)} of {len(numbers)} sequences")
+                bar.set_postfix_str(f"{len(done)} of {len(numbers)} videos")
         return done
 
-    def _keep_of_others(self, parts: Sequence[Mapping[int, TrackedSequence]]) -> None:
+    def _keep_of_others(self, parts: Sequence[Mapping[int, TrackedVideo]]) -> None:
         """Write what other ranks tracked, if they write to a disk of their own."""
         if self.folder is None or not self.ranks.is_first:
             return
@@ -333,25 +327,25 @@ class _Tracking:
                     self.folder.write(tracked)
 
 
-def _check_same_video(tracked: TrackedSequence, sequence: VideoSequence, folder: PredictionFolder) -> None:
-    seen, expected = tracked.boxes_xywh_px[0], sequence.boxes_xywh_px[0]
-    if len(tracked) != len(sequence) or (seen != expected).any():
+def _check_same_video(tracked: TrackedVideo, video: Video, folder: PredictionFolder) -> None:
+    seen, expected = tracked.boxes_xywh_px[0], video.boxes_xywh_px[0]
+    if len(tracked) != len(video) or (seen != expected).any():
         raise ConfigError(
-            f"{folder.root} holds {len(tracked)} boxes of a sequence {sequence.name!r}, which begin with "
-            f"{seen.tolist()}; the data set's has {len(sequence)} frames and begins with {expected.tolist()}. Use "
+            f"{folder.root} holds {len(tracked)} boxes of a video {video.name!r}, which begin with "
+            f"{seen.tolist()}; the data set's has {len(video)} frames and begins with {expected.tolist()}. Use "
             "another folder for another version of the data."
         )
 
 
 def _write_scores(out: Path, evaluation: Evaluation) -> None:
-    of_sequences = {
+    of_videos = {
         score.name: {
             "figures": _for_json(score.figures),
             "num_frames": len(score.boxes_xywh_px),
             "frames_per_second": frames_per_second([score]),
             "attributes": list(score.attributes),
         }
-        for score in evaluation.sequences
+        for score in evaluation.videos
     }
     by_attribute = evaluation.by_attribute()
     content = {
@@ -359,13 +353,13 @@ def _write_scores(out: Path, evaluation: Evaluation) -> None:
         "dataset": evaluation.dataset_name,
         "headline": evaluation.protocol.headline,
         "figures": _for_json(evaluation.figures),
-        "frames_per_second": frames_per_second(evaluation.sequences),
+        "frames_per_second": frames_per_second(evaluation.videos),
         "attributes": {attribute: _for_json(figures) for attribute, figures in by_attribute.items()},
-        "sequences": of_sequences,
+        "videos": of_videos,
     }
     # The tables first: where the figures are, the evaluation is complete.
     only = {"": evaluation}
-    sequence_table(only, tuple(evaluation.sequences[0].figures)).write_csv(out / _SEQUENCES_FILE)
+    video_table(only, tuple(evaluation.videos[0].figures)).write_csv(out / _SEQUENCES_FILE)
     if by_attribute:
         attribute_table(only, tuple(evaluation.figures)).write_csv(out / _ATTRIBUTES_FILE)
     write_json(out / SCORES_FILE, content)

@@ -1,4 +1,4 @@
-"""What a protocol says about a tracker: the score of one sequence, the figures of a data set.
+"""What a protocol says about a tracker: the score of one video, the figures of a data set.
 
 A protocol is a set of rules that a public tool fixed. Figures of different protocols cannot be compared, so every
 figure carries the name of its protocol.
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
 
-__all__ = ["Evaluation", "EvaluationProtocol", "SequenceScore", "boxes_to_score", "stack_curves"]
+__all__ = ["Evaluation", "EvaluationProtocol", "VideoScore", "boxes_to_score", "stack_curves"]
 
 
 @dataclass(frozen=True, eq=False)
-class SequenceScore:
-    """One tracker on one sequence, by one protocol.
+class VideoScore:
+    """One tracker on one video, by one protocol.
 
     Attributes:
-        name: of the sequence.
+        name: of the video.
         figures: by the names that the protocol's tool gives them, on its scale: ``{"AUC": 61.2, "P": ...}``.
         curves: by name, shares of frames at the protocol's thresholds: ``{"success": ...}``.
-        attributes: of the sequence.
-        weight: how many frames the sequence brings along, where a protocol pools frames; 1 where none does.
+        attributes: of the video.
+        weight: how many frames the video brings along, where a protocol pools frames; 1 where none does.
         boxes_xywh_px: (M, 4), what the tracker said, before the protocol touched it.
         seconds: (M,), how long each frame took; empty where nobody measured.
     """
@@ -50,19 +50,19 @@ class SequenceScore:
     @classmethod
     def of(
         cls,
-        sequence: VideoSequence,
+        video: Video,
         boxes_xywh_px: NDArray[np.float64],
         seconds: NDArray[np.float64] | None,
         figures: Mapping[str, float],
         curves: Mapping[str, NDArray[np.float64]],
         weight: float = 1.0,
-    ) -> SequenceScore:
-        """Return the score of a sequence with its name and its attributes; `seconds` is None where nobody measured."""
+    ) -> VideoScore:
+        """Return the score of a video with its name and its attributes; `seconds` is None where nobody measured."""
         return cls(
-            name=sequence.name,
+            name=video.name,
             figures=figures,
             curves=curves,
-            attributes=sequence.attributes,
+            attributes=video.attributes,
             weight=weight,
             boxes_xywh_px=np.array(boxes_xywh_px, dtype=np.float64),
             seconds=np.array([] if seconds is None else seconds, dtype=np.float64),
@@ -92,28 +92,28 @@ class EvaluationProtocol(ABC):
     @abstractmethod
     def score(
         self,
-        sequence: VideoSequence,
+        video: Video,
         boxes_xywh_px: NDArray[np.float64],
         seconds: NDArray[np.float64] | None = None,
-    ) -> SequenceScore:
-        """Score the boxes of one sequence.
+    ) -> VideoScore:
+        """Score the boxes of one video.
 
         Args:
-            sequence: its true boxes and labels.
+            video: its true boxes and labels.
             boxes_xywh_px: (M, 4), predicted, the first frame's included.
             seconds: (M,), how long each frame took; None where nobody measured.
 
         Raises:
-            DataError: the public tool refuses such boxes or such truth, the sequence lacks labels, or its truth is not
+            DataError: the public tool refuses such boxes or such truth, the video lacks labels, or its truth is not
                 public.
         """
 
     @abstractmethod
-    def summarise(self, scores: Sequence[SequenceScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-        """Return the figures and the curves of several sequences together.
+    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+        """Return the figures and the curves of several videos together.
 
         Args:
-            scores: at least one, all by this protocol; a sequence that was run several times has several.
+            scores: at least one, all by this protocol; a video that was run several times has several.
         """
 
 
@@ -124,26 +124,25 @@ class Evaluation:
     Attributes:
         protocol: by whose rules.
         dataset_name: such as ``lasot``.
-        sequences: the score of each; of each run where there are several.
+        videos: the score of each; of each run where there are several.
 
     Raises:
-        DataError: there are no sequences.
+        DataError: there are no videos.
     """
 
     protocol: EvaluationProtocol
     dataset_name: str
-    sequences: tuple[SequenceScore, ...]
+    videos: tuple[VideoScore, ...]
 
     def __post_init__(self) -> None:
-        if not self.sequences:
+        if not self.videos:
             raise DataError(
-                f"the data set {self.dataset_name!r} has no sequences; expected at least one. Check its folder and "
-                "split."
+                f"the data set {self.dataset_name!r} has no videos; expected at least one. Check its folder and split."
             )
 
     @cached_property
     def _summary(self) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-        return self.protocol.summarise(self.sequences)
+        return self.protocol.summarise(self.videos)
 
     @property
     def figures(self) -> dict[str, float]:
@@ -181,10 +180,10 @@ class Evaluation:
         return self.curves["success"]
 
     def by_attribute(self) -> dict[str, dict[str, float]]:
-        """Return the figures of the sequences that have an attribute, by attribute, sorted by name."""
-        attributes = sorted({attribute for score in self.sequences for attribute in score.attributes})
+        """Return the figures of the videos that have an attribute, by attribute, sorted by name."""
+        attributes = sorted({attribute for score in self.videos for attribute in score.attributes})
         return {
-            attribute: self.protocol.summarise([score for score in self.sequences if attribute in score.attributes])[0]
+            attribute: self.protocol.summarise([score for score in self.videos if attribute in score.attributes])[0]
             for attribute in attributes
         }
 
@@ -201,36 +200,36 @@ class Evaluation:
         return self.figures[figure] / self.protocol.scale
 
 
-def boxes_to_score(sequence: VideoSequence, boxes_xywh_px: ArrayLike) -> NDArray[np.float64]:
+def boxes_to_score(video: Video, boxes_xywh_px: ArrayLike) -> NDArray[np.float64]:
     """Return a copy of predicted boxes, which no protocol has touched yet.
 
     Args:
-        sequence: what they belong to.
+        video: what they belong to.
         boxes_xywh_px: (M, 4), one or more.
 
     Raises:
-        DataError: the truth of the sequence is not public, or the shape is another.
+        DataError: the truth of the video is not public, or the shape is another.
     """
-    if not sequence.has_truth:
+    if not video.has_truth:
         raise DataError(
-            f"sequence {sequence.name!r} cannot be scored here: its truth is not public, only the first of its "
-            f"{len(sequence)} boxes is. Run it and pack the results for its server."
+            f"video {video.name!r} cannot be scored here: its truth is not public, only the first of its "
+            f"{len(video)} boxes is. Run it and pack the results for its server."
         )
     boxes = np.array(boxes_xywh_px, dtype=np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
         raise DataError(
-            f"the boxes of sequence {sequence.name!r} have shape {boxes.shape}; expected (N, 4), a box for each frame "
+            f"the boxes of video {video.name!r} have shape {boxes.shape}; expected (N, 4), a box for each frame "
             "from the first on."
         )
     return boxes
 
 
-def stack_curves(scores: Sequence[SequenceScore]) -> dict[str, NDArray[np.float64]]:
-    """Return the curves of S different sequences, (S, number of thresholds) by name.
+def stack_curves(scores: Sequence[VideoScore]) -> dict[str, NDArray[np.float64]]:
+    """Return the curves of S different videos, (S, number of thresholds) by name.
 
-    The curves of a sequence that was run several times are averaged first.
+    The curves of a video that was run several times are averaged first.
     """
-    runs: dict[str, list[SequenceScore]] = {}
+    runs: dict[str, list[VideoScore]] = {}
     for score in scores:
         runs.setdefault(score.name, []).append(score)
     return {

@@ -9,13 +9,13 @@ from ctsdk.errors import DataError
 from ctsdk.evaluation.protocols.names import make_protocol
 from ctsdk.evaluation.protocols.trackingnet import TrackingNetProtocol
 from ctsdk.evaluation.results.reading import find_results
-from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol, SequenceScore
+from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol, VideoScore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ctsdk.data.datasets import VideoDataset
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
     from ctsdk.evaluation.results.reading import ResultFiles
 
 __all__ = ["score_results"]
@@ -33,14 +33,14 @@ def score_results(
     """Score a tracker's result files; no frame is read.
 
     Boxes are scored as they stand in the files, NaN included: what a protocol does with them is part of its rules.
-    Several repetitions of a sequence count as the protocol says.
+    Several repetitions of a video count as the protocol says.
 
     Args:
         place: a folder or an archive of result files; see :func:`ctsdk.evaluation.results.reading.find_results`.
         dataset: what was tracked.
         protocol: whose rules, by name or made by :func:`~ctsdk.evaluation.protocols.names.make_protocol`; None
             for those that the data set goes by.
-        skip_missing: leave sequences without results out, with a warning, instead of refusing; TrackingNet's protocol
+        skip_missing: leave videos without results out, with a warning, instead of refusing; TrackingNet's protocol
             counts them as boxes of zero.
 
     Raises:
@@ -57,16 +57,16 @@ def score_results(
         _refuse_or_warn(found, dataset, skip_missing=skip_missing)
     scores = [
         score
-        for name, sequence in zip(dataset.names, dataset, strict=True)
+        for name, video in zip(dataset.names, dataset, strict=True)
         if name in found.paths or isinstance(rules, TrackingNetProtocol)
-        for score in _scores(sequence, name, found, rules)
+        for score in _scores(video, name, found, rules)
     ]
     return Evaluation(rules, str(dataset), tuple(scores))
 
 
 def _refuse_or_warn(found: ResultFiles, dataset: VideoDataset, *, skip_missing: bool) -> None:
     seen = (
-        f"{len(found.missing)} of {len(dataset)} sequences of {dataset} have no results, the first of them "
+        f"{len(found.missing)} of {len(dataset)} videos of {dataset} have no results, the first of them "
         f"{found.missing[0]!r}"
     )
     if not skip_missing:
@@ -74,16 +74,16 @@ def _refuse_or_warn(found: ResultFiles, dataset: VideoDataset, *, skip_missing: 
     _logger.warning("%s: left out, so the figures are not those of the data set", seen)
 
 
-def _scores(sequence: VideoSequence, name: str, found: ResultFiles, rules: EvaluationProtocol) -> list[SequenceScore]:
-    """Return the score of each repetition of a sequence."""
+def _scores(video: Video, name: str, found: ResultFiles, rules: EvaluationProtocol) -> list[VideoScore]:
+    """Return the score of each repetition of a video."""
     if name not in found.paths and isinstance(rules, TrackingNetProtocol):
-        return [rules.missing(sequence)]
+        return [rules.missing(video)]
     scores = []
     for run in found.read(name):
         # Times of another number of frames are of nobody knows which.
         seconds = run.seconds if len(run.seconds) == len(run.boxes_xywh_px) else None
         try:
-            scores.append(rules.score(sequence, run.boxes_xywh_px, seconds))
+            scores.append(rules.score(video, run.boxes_xywh_px, seconds))
         except DataError as error:
             raise DataError(f"{run.place}: {error}") from error
     return scores

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from ctsdk.evaluation.scores import Evaluation, SequenceScore
+    from ctsdk.evaluation.scores import Evaluation, VideoScore
 
 __all__ = [
     "Cell",
@@ -31,7 +31,7 @@ __all__ = [
     "attribute_table",
     "figure_table",
     "frames_per_second",
-    "sequence_table",
+    "video_table",
 ]
 
 Cell: TypeAlias = str | int | float | None
@@ -108,7 +108,7 @@ def figure_table(evaluations: Mapping[str, Evaluation]) -> Table:
     """Return a table with a row for each figure of the protocol and a column for each tracker.
 
     Args:
-        evaluations: by the tracker's label, by one protocol and on the same sequences.
+        evaluations: by the tracker's label, by one protocol and on the same videos.
 
     Raises:
         ConfigError: there are no evaluations, or they were not made alike.
@@ -118,24 +118,24 @@ def figure_table(evaluations: Mapping[str, Evaluation]) -> Table:
         (_named(figure, first), *(evaluation.figures[figure] for evaluation in evaluations.values()))
         for figure in first.figures
     ]
-    speeds = [frames_per_second(evaluation.sequences) for evaluation in evaluations.values()]
+    speeds = [frames_per_second(evaluation.videos) for evaluation in evaluations.values()]
     if any(speed is not None for speed in speeds):
         rows.append(("frames per second", *speeds))
     return Table(("", *evaluations), tuple(rows), _title("Figures", first), _digits(first))
 
 
-def sequence_table(evaluations: Mapping[str, Evaluation], figures: Sequence[str] | None = None) -> Table:
-    """Return a table with a row for each sequence, in the order of the first evaluation; runs of one are averaged.
+def video_table(evaluations: Mapping[str, Evaluation], figures: Sequence[str] | None = None) -> Table:
+    """Return a table with a row for each video, in the order of the first evaluation; runs of one are averaged.
 
     Args:
-        evaluations: by the tracker's label, by one protocol and on the same sequences; an empty label is left out.
+        evaluations: by the tracker's label, by one protocol and on the same videos; an empty label is left out.
         figures: names of the figures to show of each tracker; None for the one that the protocol puts first.
 
     Raises:
         ConfigError: there are no evaluations, they were not made alike, or there is no such figure.
     """
     first = _first(evaluations)
-    chosen = _chosen(first, figures, first.sequences[0].figures)
+    chosen = _chosen(first, figures, first.videos[0].figures)
     of_trackers = [runs_by_name(evaluation) for evaluation in evaluations.values()]
     rows: list[tuple[Cell, ...]] = []
     for name, runs in of_trackers[0].items():
@@ -143,7 +143,7 @@ def sequence_table(evaluations: Mapping[str, Evaluation], figures: Sequence[str]
         speeds = [frames_per_second(by_name[name]) for by_name in of_trackers]
         rows.append((name, len(runs[0].boxes_xywh_px), *cells, *speeds))
     headings = (
-        "sequence",
+        "video",
         "frames",
         *_headings(evaluations, chosen),
         *(f"{label}: fps".removeprefix(": ") for label in evaluations),
@@ -152,10 +152,10 @@ def sequence_table(evaluations: Mapping[str, Evaluation], figures: Sequence[str]
 
 
 def attribute_table(evaluations: Mapping[str, Evaluation], figures: Sequence[str] | None = None) -> Table:
-    """Return a table with a row for each attribute: the figures of the sequences that have it.
+    """Return a table with a row for each attribute: the figures of the videos that have it.
 
     Args:
-        evaluations: by the tracker's label, by one protocol and on the same sequences; an empty label is left out.
+        evaluations: by the tracker's label, by one protocol and on the same videos; an empty label is left out.
         figures: names of the figures to show of each tracker; None for the one that the protocol puts first.
 
     Raises:
@@ -166,14 +166,14 @@ def attribute_table(evaluations: Mapping[str, Evaluation], figures: Sequence[str
     parts = [evaluation.by_attribute() for evaluation in evaluations.values()]
     rows: list[tuple[Cell, ...]] = []
     for attribute in parts[0]:
-        names = {score.name for score in first.sequences if attribute in score.attributes}
+        names = {score.name for score in first.videos if attribute in score.attributes}
         rows.append((attribute, len(names), *(part[attribute][figure] for part in parts for figure in chosen)))
-    headings = ("attribute", "sequences", *_headings(evaluations, chosen))
+    headings = ("attribute", "videos", *_headings(evaluations, chosen))
     return Table(headings, tuple(rows), _title("Attributes", first), _digits(first))
 
 
-def frames_per_second(scores: Iterable[SequenceScore]) -> float | None:
-    """Return frames over seconds, first frames included, of the sequences that were timed; None if none was.
+def frames_per_second(scores: Iterable[VideoScore]) -> float | None:
+    """Return frames over seconds, first frames included, of the videos that were timed; None if none was.
 
     Only the tracker's own time counts: reading frames does not.
     """
@@ -210,7 +210,7 @@ def _named(figure: str, evaluation: Evaluation) -> str:
 
 
 def _title(what: str, evaluation: Evaluation) -> str:
-    return f"{what}: {evaluation.dataset_name}, {len(runs_by_name(evaluation))} sequences"
+    return f"{what}: {evaluation.dataset_name}, {len(runs_by_name(evaluation))} videos"
 
 
 def _digits(evaluation: Evaluation) -> int:

@@ -1,6 +1,6 @@
-"""Tracking sequences once each, one after the other or in several processes at once.
+"""Tracking videos once each, one after the other or in several processes at once.
 
-A sequence is tracked by one process with one thread for arithmetic, so what comes out does not depend on how many
+A video is tracked by one process with one thread for arithmetic, so what comes out does not depend on how many
 processes there are: sums are made in the same order everywhere.
 """
 
@@ -26,7 +26,7 @@ import torch
 
 from ctsdk.crops import import_cv2
 from ctsdk.errors import ConfigError, CtsdkError
-from ctsdk.evaluation.results.predictions import TrackedSequence
+from ctsdk.evaluation.results.predictions import TrackedVideo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
     from ctsdk.engine.adapter import TrackerAdapter
 
-__all__ = ["TrackingJob", "track_sequence"]
+__all__ = ["TrackingJob", "track_video"]
 
 # Frames that are read while the tracker works on an earlier one.
 _NUM_AHEAD = 4
@@ -47,25 +47,25 @@ _SECONDS_BETWEEN_REPORTS = 0.5
 
 @dataclass(frozen=True)
 class TrackingJob:
-    """A tracker, and the sequences that it is to follow.
+    """A tracker, and the videos that it is to follow.
 
     Attributes:
         adapter: the tracker's adapter.
         tracker: the teacher or a student.
-        sequences: what to follow.
+        videos: what to follow.
     """
 
     adapter: TrackerAdapter
     tracker: nn.Module
-    sequences: Sequence[VideoSequence]
+    videos: Sequence[Video]
 
     def run(
         self, numbers: Sequence[int], num_workers: int, on_frames: Callable[[int], object]
-    ) -> Generator[tuple[int, TrackedSequence]]:
-        """Track some of the sequences; each is yielded as soon as it is done.
+    ) -> Generator[tuple[int, TrackedVideo]]:
+        """Track some of the videos; each is yielded as soon as it is done.
 
         Args:
-            numbers: which sequences, in the order in which they are begun.
+            numbers: which videos, in the order in which they are begun.
             num_workers: processes that track side by side; 0 for this process alone.
             on_frames: called with the number of frames that were done since it was called last.
 
@@ -78,11 +78,11 @@ class TrackingJob:
             return
         with _one_thread():
             for number in numbers:
-                yield number, track_sequence(self.adapter, self.tracker, self.sequences[number], on_frames)
+                yield number, track_video(self.adapter, self.tracker, self.videos[number], on_frames)
 
     def _run_in_processes(
         self, numbers: Sequence[int], num_workers: int, on_frames: Callable[[int], object]
-    ) -> Generator[tuple[int, TrackedSequence]]:
+    ) -> Generator[tuple[int, TrackedVideo]]:
         waiting = list(reversed(numbers))
         with tempfile.TemporaryDirectory(prefix="ctsdk-") as folder:
             path = Path(folder) / "job.pt"
@@ -97,7 +97,7 @@ class TrackingJob:
                     for ready in wait(list(busy)):
                         assert isinstance(ready, Connection)
                         worker = busy[ready]
-                        answer = worker.receive(self.sequences)
+                        answer = worker.receive(self.videos)
                         if isinstance(answer, int):
                             on_frames(answer)
                             continue
@@ -115,24 +115,24 @@ class TrackingJob:
             torch.save(self, path, pickle_protocol=pickle.HIGHEST_PROTOCOL)
         except Exception as error:  # whatever a stranger's object raises when it is pickled
             raise ConfigError(
-                f"the tracker, its adapter or the sequences cannot be sent to worker processes: {error}. Use "
+                f"the tracker, its adapter or the videos cannot be sent to worker processes: {error}. Use "
                 "num_workers=0, or make whatever cannot be pickled, such as a nested function that reads frames, a "
                 "class or function of a module."
             ) from error
 
 
-def track_sequence(
+def track_video(
     adapter: TrackerAdapter,
     tracker: nn.Module,
-    sequence: VideoSequence,
+    video: Video,
     on_frames: Callable[[int], object] = lambda _: None,
-) -> TrackedSequence:
-    """Follow the target of a sequence from its first true box to the last frame.
+) -> TrackedVideo:
+    """Follow the target of a video from its first true box to the last frame.
 
     Args:
         adapter: the tracker's adapter.
         tracker: the teacher or a student.
-        sequence: the video; of its boxes only the first is used.
+        video: the video; of its boxes only the first is used.
         on_frames: called with 1 after each frame.
 
     Returns:
@@ -140,12 +140,12 @@ def track_sequence(
         the tracker's scores, NaN where it has none.
 
     Raises:
-        CtsdkError: a frame or the first box cannot be used; the message begins with the sequence's name.
+        CtsdkError: a frame or the first box cannot be used; the message begins with the video's name.
     """
-    x, y, w, h = sequence.boxes_xywh_px[0].tolist()
-    boxes = np.full((len(sequence), 4), (x, y, w, h))
-    seconds, scores = np.empty(len(sequence)), np.full(len(sequence), np.nan)
-    with _named(sequence.name), _read_ahead(sequence) as frames:
+    x, y, w, h = video.boxes_xywh_px[0].tolist()
+    boxes = np.full((len(video), 4), (x, y, w, h))
+    seconds, scores = np.empty(len(video)), np.full(len(video), np.nan)
+    with _named(video.name), _read_ahead(video) as frames:
         session = adapter.session(tracker)
         for index, frame in enumerate(frames):
             begin = time.perf_counter()
@@ -156,17 +156,17 @@ def track_sequence(
                 boxes[index], scores[index] = result.box_xywh_px, result.score
             seconds[index] = time.perf_counter() - begin
             on_frames(1)
-    return TrackedSequence(sequence.name, boxes, seconds, scores)
+    return TrackedVideo(video.name, boxes, seconds, scores)
 
 
 @contextmanager
-def _read_ahead(sequence: VideoSequence) -> Iterator[Iterator[NDArray[np.uint8]]]:
-    """Give the frames of a sequence, of which a thread always reads the next few."""
+def _read_ahead(video: Video) -> Iterator[Iterator[NDArray[np.uint8]]]:
+    """Give the frames of a video, of which a thread always reads the next few."""
     reading: deque[Future[NDArray[np.uint8]]] = deque()
 
     def frames() -> Iterator[NDArray[np.uint8]]:
-        for index in range(len(sequence)):
-            reading.append(reader.submit(sequence.frame, index))
+        for index in range(len(video)):
+            reading.append(reader.submit(video.frame, index))
             if len(reading) > _NUM_AHEAD:
                 yield reading.popleft().result()
         while reading:
@@ -181,14 +181,14 @@ def _read_ahead(sequence: VideoSequence) -> Iterator[Iterator[NDArray[np.uint8]]
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Say in every error which sequence it comes from."""
+    """Say in every error which video it comes from."""
     try:
         yield
     except CtsdkError as error:
-        error.args = (f"sequence {name!r}: {error}", *error.args[1:])
+        error.args = (f"video {name!r}: {error}", *error.args[1:])
         raise
     except Exception as error:
-        error.add_note(f"while tracking sequence {name!r}")
+        error.add_note(f"while tracking video {name!r}")
         raise
 
 
@@ -203,11 +203,11 @@ def _one_thread() -> Iterator[None]:
 
 
 class _Worker:
-    """A process that tracks one sequence at a time, seen from the process that started it.
+    """A process that tracks one video at a time, seen from the process that started it.
 
     Attributes:
         connection: to the process.
-        number: of the sequence that it was given last.
+        number: of the video that it was given last.
     """
 
     def __init__(self, path: Path) -> None:
@@ -221,27 +221,27 @@ class _Worker:
         theirs.close()
 
     def begin(self, number: int) -> None:
-        """Let it track a sequence."""
+        """Let it track a video."""
         self.number = number
         # Whether it is still there, receive() finds out.
         with suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(number)
 
-    def receive(self, sequences: Sequence[VideoSequence]) -> int | TrackedSequence:
-        """Return a number of frames that were done, or the whole sequence; raise what the process raised."""
+    def receive(self, videos: Sequence[Video]) -> int | TrackedVideo:
+        """Return a number of frames that were done, or the whole video; raise what the process raised."""
         try:
             answer: Any = self.connection.recv()
         except (EOFError, ConnectionResetError) as error:
             self.process.join()
             raise CtsdkError(
-                f"sequence {sequences[self.number].name!r}: the worker process that tracked it ended with exit code "
+                f"video {videos[self.number].name!r}: the worker process that tracked it ended with exit code "
                 f"{self.process.exitcode}. What it wrote to stderr says more. If its memory ran out, use fewer "
                 "num_workers. A script has to call this function under `if __name__ == '__main__':`, because every "
                 "worker imports the script."
             ) from error
         if isinstance(answer, Exception):
             raise answer
-        assert isinstance(answer, int | TrackedSequence)
+        assert isinstance(answer, int | TrackedVideo)
         return answer
 
     def end(self) -> None:
@@ -253,7 +253,7 @@ class _Worker:
 
 
 def _serve(parent: Connection, path: Path) -> None:
-    """Track the sequences whose numbers come from `parent`, until it is gone."""
+    """Track the videos whose numbers come from `parent`, until it is gone."""
     # Ctrl-C reaches every process of a terminal; the parent ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
@@ -272,15 +272,15 @@ def _load(path: Path) -> TrackingJob | Exception:
         job: TrackingJob = torch.load(path, weights_only=False)
     except Exception as error:  # noqa: BLE001 - the parent raises it
         return ConfigError(
-            f"a worker process cannot rebuild the tracker, its adapter or the sequences: {error!r}. Use num_workers=0, "
+            f"a worker process cannot rebuild the tracker, its adapter or the videos: {error!r}. Use num_workers=0, "
             "or define their classes in a module that can be imported."
         )
     return job
 
 
-def _answer(job: TrackingJob, number: int, reports: _Reports) -> TrackedSequence | Exception:
+def _answer(job: TrackingJob, number: int, reports: _Reports) -> TrackedVideo | Exception:
     try:
-        tracked = track_sequence(job.adapter, job.tracker, job.sequences[number], reports)
+        tracked = track_video(job.adapter, job.tracker, job.videos[number], reports)
         reports.flush()
     except Exception as error:  # noqa: BLE001 - the parent raises it
         return _portable(error)

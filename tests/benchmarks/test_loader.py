@@ -24,7 +24,7 @@ from ctsdk.crops import import_cv2
 from ctsdk.data.samples.sources import training_batches
 from ctsdk.data.synthetic.motion import SyntheticConfig
 from ctsdk.data.synthetic.photographs import procedural_textures
-from ctsdk.data.synthetic.videos import synthetic_sequences
+from ctsdk.data.synthetic.videos import synthetic_videos
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +52,7 @@ def spec_of_files(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A data set on disk, and what to write into ``data.train`` for it."""
     root = tmp_path_factory.mktemp("got10k")
     config = SyntheticConfig(frame_size_px=(1280, 720), num_frames=60, target_size_px=(60.0, 240.0))
-    videos = synthetic_sequences(8, 5, procedural_textures(0, 4, (1600, 1000)), config)
+    videos = synthetic_videos(8, 5, procedural_textures(0, 4, (1600, 1000)), config)
     cv2 = import_cv2()
     for video in videos:
         folder = root / "train" / video.name

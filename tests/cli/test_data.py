@@ -66,11 +66,11 @@ def test_evaluate_says_how_well_a_student_and_its_teacher_track(
     folder = tmp_path / "lasot_test"
     assert (folder / "success.png").exists()
     assert (folder / "success.svg").exists()
-    assert (folder / "sequences.csv").read_text().startswith("sequence,frames,teacher: AUC (ostrack)")
+    assert (folder / "videos.csv").read_text().startswith("video,frames,teacher: AUC (ostrack)")
     assert (folder / "attributes.csv").exists()
     figures = {name: json.loads((folder / name / "scores.json").read_text()) for name in ("teacher", "student")}
     assert figures["student"]["protocol"] == "ostrack"
-    assert list(figures["student"]["sequences"]) == ["airplane-1"]
+    assert list(figures["student"]["videos"]) == ["airplane-1"]
     # What is finished is not tracked again, and the figures stay.
     assert main(words) == 0
     again = json.loads((folder / "student" / "scores.json").read_text())
@@ -93,7 +93,7 @@ def test_score_gives_the_figures_of_evaluate(
     tables = tmp_path / "tables"
     assert main(["score", str(folder / "predictions"), "--data", spec, "--out", str(tables)]) == 0
     assert f"{figures['AO']:.3f}" in capsys.readouterr().out
-    assert (tables / "sequences.csv").read_text().splitlines()[1].startswith("GOT-10k_Val_000001,24,")
+    assert (tables / "videos.csv").read_text().splitlines()[1].startswith("GOT-10k_Val_000001,24,")
     assert not (tables / "attributes.csv").exists()
     assert score_results(folder / "predictions", open_dataset(spec)).figures == pytest.approx(figures)
 

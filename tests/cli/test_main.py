@@ -38,7 +38,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def settings(photographs: Path) -> list[str]:
-    values = ["training.steps=2", "training.batch_size=2", "data.num_sequences=4", f"data.photographs={photographs}"]
+    values = ["training.steps=2", "training.batch_size=2", "data.num_videos=4", f"data.photographs={photographs}"]
     return [word for value in (*values, "training.device=cpu") for word in ("--set", value)]
 
 

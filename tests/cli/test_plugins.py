@@ -38,11 +38,11 @@ class OwnToy(ToyAdapter):
 """
 DATASET = """
 import ctsdk
-from tests.helpers.evaluations import sequence
+from tests.helpers.evaluations import make_video
 
 
 def read(index):
-    return sequence("abc"[index])
+    return make_video("abc"[index])
 
 
 @ctsdk.register_dataset("own-made")
@@ -71,7 +71,7 @@ def test_a_tracker_in_a_file_is_compressed_and_used(
     run = folder / "run"
     values = [
         *("training.steps=2", "training.batch_size=2", "training.device=cpu", "stages=1"),
-        *(f"data.photographs={photographs}", "data.num_sequences=2"),
+        *(f"data.photographs={photographs}", "data.num_videos=2"),
     ]
     settings = [word for value in values for word in ("--set", value)]
     assert main(["compress", "--adapter", "own-toy", *plugin, "--out", str(run), *settings]) == 0

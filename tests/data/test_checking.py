@@ -11,7 +11,7 @@ import pytest
 from ctsdk.data.checking import DatasetReport, check_dataset
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.files import Folder, ImageFiles
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def write_frames(folder: Path, num_frames: int, size_px: tuple[int, int] = SIZE_
         cv2.imwrite(str(folder / f"{index:03d}.png"), np.full((size_px[1], size_px[0], 3), index, np.uint8))
 
 
-def video(root: Path, name: str, boxes: list[list[float]], **changes: object) -> VideoSequence:
+def video(root: Path, name: str, boxes: list[list[float]], **changes: object) -> Video:
     paths = [f"{name}/{index:03d}.png" for index in range(len(boxes))]
     values = {
         "name": name,
@@ -37,11 +37,11 @@ def video(root: Path, name: str, boxes: list[list[float]], **changes: object) ->
         "read_frame": ImageFiles(Folder(root), paths),
         **changes,
     }
-    return VideoSequence(**values)  # type: ignore[arg-type]
+    return Video(**values)  # type: ignore[arg-type]
 
 
-def dataset(*videos: VideoSequence | DataError) -> VideoDataset:
-    def read(index: int) -> VideoSequence:
+def dataset(*videos: Video | DataError) -> VideoDataset:
+    def read(index: int) -> Video:
         found = videos[index]
         if isinstance(found, DataError):
             raise found
@@ -61,7 +61,7 @@ def test_a_whole_data_set_is_sound_and_counted(tmp_path: Path) -> None:
     report = report_of(dataset(video(tmp_path, "v0", [BOX] * 3), video(tmp_path, "v1", [BOX] * 2)))
     assert report.is_sound
     assert not report.oddities
-    assert (report.num_sequences, report.num_readable) == (2, 2)
+    assert (report.num_videos, report.num_readable) == (2, 2)
     assert (report.num_frames, report.num_frames_read) == (5, 5)
 
 
@@ -71,7 +71,7 @@ def test_every_missing_piece_is_a_fault_and_the_rest_is_still_read(tmp_path: Pat
     (tmp_path / "v1" / "002.png").write_bytes(b"no image")
     report = report_of(dataset(DataError("truth.txt is missing."), video(tmp_path, "v1", [BOX] * 3)))
     assert not report.is_sound
-    assert [fault.sequence for fault in report.faults] == ["v0", "v1", "v1"]
+    assert [fault.video for fault in report.faults] == ["v0", "v1", "v1"]
     assert "truth.txt is missing" in report.faults[0].message
     assert "001.png" in report.faults[1].message
     assert "002.png" in report.faults[2].message

@@ -304,7 +304,7 @@ class TestRegisterDataset:
         assert (open_dataset("mine:x").name, open_dataset("mine:x?split=train").split) == ("x", "train")
         listed = info("mine")
         assert (listed.status, listed.distribution, listed.summary) == ("available", None, "Videos of this process.")
-        assert listed.entry_point == "test_data_formats:open_mine"
+        assert listed.entry_point == "tests.data.test_formats:open_mine"
         with pytest.raises(DataError, match="no such split"):
             open_dataset("mine:x?split=wrong")
 
@@ -320,7 +320,7 @@ class TestRegisterDataset:
     def test_another_function_of_that_name_is_refused(self) -> None:
         register_dataset("mine")(open_mine)
         with pytest.raises(
-            AdapterContractError, match=r"'mine' is taken by test_data_formats:open_mine, so .*another name"
+            AdapterContractError, match=r"'mine' is taken by tests.data.test_formats:open_mine, so .*another name"
         ):
             register_dataset("mine")(lambda root: open_mine(root))
         assert open_dataset("mine:x").split == "test"
@@ -339,7 +339,7 @@ class TestRegisterDataset:
     def test_a_name_that_is_taken_by_a_package_is_a_clash(self) -> None:
         register_dataset("got10k")(open_mine)
         with pytest.raises(
-            ConfigError, match=r"'ctsdk' .* and by function test_data_formats:open_mine of this process"
+            ConfigError, match=r"'ctsdk' .* and by function tests.data.test_formats:open_mine of this process"
         ):
             open_dataset("got10k:x")
 
@@ -408,9 +408,9 @@ class TestFormatsThatComeAlong:
 
     def test_synthetic_videos_are_by_default_those_of_the_demo(self) -> None:
         pytest.importorskip("skimage")
-        from ctsdk.demo import held_out_sequences
+        from ctsdk.demo import held_out_videos
 
-        dataset, expected = open_dataset("synthetic:"), held_out_sequences()
+        dataset, expected = open_dataset("synthetic:"), held_out_videos()
         assert dataset.names == tuple(video.name for video in expected)
         np.testing.assert_array_equal(dataset[7].boxes_xywh_px, expected[7].boxes_xywh_px)
 

@@ -18,11 +18,11 @@ def named(shares: np.ndarray) -> dict[str, float]:
     return {f"s{number}": float(share) for number, share in enumerate(shares)}
 
 
-def made(num_sequences: int, difference: float, seed: int = 0) -> tuple[Evaluation, Evaluation]:
-    """Two trackers that find the same sequences hard; the second is `difference` better, more or less."""
+def made(num_videos: int, difference: float, seed: int = 0) -> tuple[Evaluation, Evaluation]:
+    """Two trackers that find the same videos hard; the second is `difference` better, more or less."""
     rng = np.random.default_rng(seed)
-    first = rng.uniform(0.2, 0.8, num_sequences)
-    second = np.clip(first + difference + 0.05 * rng.standard_normal(num_sequences), 0, 1)
+    first = rng.uniform(0.2, 0.8, num_videos)
+    second = np.clip(first + difference + 0.05 * rng.standard_normal(num_videos), 0, 1)
     return evaluation(named(first)), evaluation(named(second))
 
 
@@ -35,7 +35,7 @@ def test_the_difference_is_that_of_the_figures() -> None:
     assert comparison.low < comparison.difference < comparison.high
     assert comparison.is_clear
     assert str(comparison).startswith("AUC (ostrack) 52.2 and 58.71: difference +6.51, 95% interval +")
-    assert "40 sequences" in str(comparison)
+    assert "40 videos" in str(comparison)
 
 
 def test_a_tracker_does_not_differ_from_itself() -> None:
@@ -57,9 +57,9 @@ def test_the_seed_decides_the_draws() -> None:
     assert compare(first, second, seed=3) != compare(first, second, seed=4)
 
 
-def test_the_order_of_the_sequences_changes_nothing_but_rounding() -> None:
+def test_the_order_of_the_videos_changes_nothing_but_rounding() -> None:
     first, second = made(30, 0.02)
-    turned = replace(second, sequences=second.sequences[::-1])
+    turned = replace(second, videos=second.videos[::-1])
     there, back = compare(first, second), compare(first, turned)
     assert (there.low, there.high) == pytest.approx((back.low, back.high), abs=1e-12)
 
@@ -71,7 +71,7 @@ def test_it_is_what_drawing_one_by_one_gives() -> None:
     comparison = compare(first, second, num_resamples=20_000)
 
     rng = np.random.default_rng(99)
-    ones, others = (np.array([score.figures["AO"] for score in each.sequences]) for each in (first, second))
+    ones, others = (np.array([score.figures["AO"] for score in each.videos]) for each in (first, second))
     frames = np.array(lengths)
     drawn = []
     for _ in range(20_000):
@@ -93,20 +93,20 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 def test_pairing_makes_it_narrower_than_either_tracker_alone() -> None:
     first, second = made(60, 0.03)
     comparison = compare(first, second)
-    alone = np.std([score.figures["AUC"] for score in first.sequences]) / np.sqrt(60)
+    alone = np.std([score.figures["AUC"] for score in first.videos]) / np.sqrt(60)
     assert comparison.high - comparison.low < 2 * 1.96 * alone / 3
 
 
-def test_sequences_without_frames_that_count_are_not_drawn() -> None:
+def test_videos_without_frames_that_count_are_not_drawn() -> None:
     first, second = (pooled_evaluation([share, share, float("nan")], [4, 6, 0]) for share in (0.25, 0.5))
     comparison = compare(first, second)
     assert (comparison.low, comparison.high) == pytest.approx((0.25, 0.25))
-    assert comparison.num_sequences == 2
+    assert comparison.num_videos == 2
 
 
-def test_runs_of_a_sequence_are_averaged() -> None:
+def test_runs_of_a_video_are_averaged() -> None:
     first, second = made(8, 0.1)
-    twice = Evaluation(first.protocol, first.dataset_name, (*first.sequences, *first.sequences))
+    twice = Evaluation(first.protocol, first.dataset_name, (*first.videos, *first.videos))
     assert compare(twice, second) == compare(first, second)
 
 
@@ -132,16 +132,14 @@ def test_unequal_evaluations_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"the protocol of 'second' is 'ostrack \(integer boxes\)'"):
         compare(first, replace(first, protocol=other_rules))
     with pytest.raises(ConfigError, match="the data set of 'second' is 'lasot test' and that of 'first' 'made'"):
-        compare(first, Evaluation(OSTRACK, "lasot test", first.sequences))
-    with pytest.raises(ConfigError, match="different sequences: 2 are in one only, such as 'b'"):
+        compare(first, Evaluation(OSTRACK, "lasot test", first.videos))
+    with pytest.raises(ConfigError, match="different videos: 2 are in one only, such as 'b'"):
         compare(first, evaluation({"a": 0.5, "c": 0.6}))
 
 
-def test_one_sequence_shows_nothing() -> None:
+def test_one_video_shows_nothing() -> None:
     one = evaluation({"a": 0.5})
-    with pytest.raises(
-        DataError, match="1 sequence with frames that count is too few to draw from; expected at least 2"
-    ):
+    with pytest.raises(DataError, match="1 video with frames that count is too few to draw from; expected at least 2"):
         compare(one, one)
     with pytest.raises(ConfigError, match="num_resamples is 0"):
         compare(one, one, num_resamples=0)

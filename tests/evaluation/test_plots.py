@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError
 from ctsdk.evaluation.plots import save_plot, save_plots
 from ctsdk.evaluation.protocols.names import PROTOCOLS, make_protocol
@@ -70,7 +70,7 @@ def test_every_protocol_can_be_drawn_with_a_figure_in_each_legend(
 
     monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
     truth = np.tile([10.0, 10, 20, 20], (4, 1))
-    video = VideoSequence("a", truth, np.ones(4, dtype=bool), (80, 60), lambda _: np.zeros((60, 80, 3), dtype=np.uint8))
+    video = Video("a", truth, np.ones(4, dtype=bool), (80, 60), lambda _: np.zeros((60, 80, 3), dtype=np.uint8))
     for dataset in ("lasot", "made"):
         rules = make_protocol(name, dataset)
         score = Evaluation(rules, dataset, (rules.score(video, truth),))

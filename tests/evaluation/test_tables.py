@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ctsdk.errors import ConfigError
 from ctsdk.evaluation.scores import Evaluation
-from ctsdk.evaluation.tables import Table, attribute_table, figure_table, frames_per_second, sequence_table
+from ctsdk.evaluation.tables import Table, attribute_table, figure_table, frames_per_second, video_table
 from tests.helpers.evaluations import evaluation, pooled_evaluation
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def test_figures_stand_beside_their_protocol() -> None:
         *(f"{figure} (ostrack)" for figure in ("AUC", "OP50", "OP75", "P", "P_norm")),
         "frames per second",
     ]
-    assert table.title == "Figures: made, 3 sequences"
+    assert table.title == "Figures: made, 3 videos"
     assert table.rows[-1][1:] == (pytest.approx(10.0), pytest.approx(10.0))
 
 
@@ -52,10 +52,10 @@ def test_speed_is_left_out_where_nobody_measured() -> None:
     assert shown(table).splitlines()[-2].split() == ["speed_fps", "(got10k)", "-"]
 
 
-def test_sequences_are_matched_by_name() -> None:
-    table = sequence_table(BOTH)
+def test_videos_are_matched_by_name() -> None:
+    table = video_table(BOTH)
     assert table.headings == (
-        "sequence",
+        "video",
         "frames",
         "teacher: AUC (ostrack)",
         "student: AUC (ostrack)",
@@ -68,18 +68,18 @@ def test_sequences_are_matched_by_name() -> None:
     ]
 
 
-def test_runs_of_a_sequence_share_a_row() -> None:
+def test_runs_of_a_video_share_a_row() -> None:
     other = evaluation({"a": 0.4})
-    twice = Evaluation(other.protocol, "made", (*other.sequences, *evaluation({"a": 0.8}).sequences))
-    assert [row[:3] for row in sequence_table({"": twice}).rows] == [("a", 4, pytest.approx(60.0))]
+    twice = Evaluation(other.protocol, "made", (*other.videos, *evaluation({"a": 0.8}).videos))
+    assert [row[:3] for row in video_table({"": twice}).rows] == [("a", 4, pytest.approx(60.0))]
     assert attribute_table({"": twice}).rows == ()
 
 
-def test_attributes_have_the_figures_of_their_sequences() -> None:
+def test_attributes_have_the_figures_of_their_videos() -> None:
     table = attribute_table(BOTH, ["AUC", "P"])
     assert table.headings == (
         "attribute",
-        "sequences",
+        "videos",
         *(f"{tracker}: {figure} (ostrack)" for tracker in BOTH for figure in ("AUC", "P")),
     )
     assert table.rows == (
@@ -89,7 +89,7 @@ def test_attributes_have_the_figures_of_their_sequences() -> None:
 
 
 def test_an_empty_label_is_left_out_of_headings() -> None:
-    assert sequence_table({"": TEACHER}, ["P"]).headings == ("sequence", "frames", "P (ostrack)", "fps")
+    assert video_table({"": TEACHER}, ["P"]).headings == ("video", "frames", "P (ostrack)", "fps")
 
 
 def test_csv_has_every_digit(tmp_path: Path) -> None:
@@ -118,21 +118,21 @@ def test_rows_must_fit_the_headings() -> None:
 
 
 def test_only_what_is_alike_goes_into_one_table() -> None:
-    for make in (figure_table, sequence_table, attribute_table):
+    for make in (figure_table, video_table, attribute_table):
         with pytest.raises(ConfigError, match="there are no evaluations to show"):
             make({})
         with pytest.raises(ConfigError, match="the protocol of 'b' is 'got10k'"):
             make({"a": TEACHER, "b": pooled_evaluation([0.5], [3])})
-        with pytest.raises(ConfigError, match="different sequences"):
+        with pytest.raises(ConfigError, match="different videos"):
             make({"a": TEACHER, "b": evaluation({"a": 0.5})})
     with pytest.raises(ConfigError, match="no figure 'AO' here; it has AUC"):
-        sequence_table(BOTH, ["AO"])
+        video_table(BOTH, ["AO"])
     with pytest.raises(ConfigError, match="no figure 'AO' here; it has AUC"):
         attribute_table(BOTH, ["AO"])
 
 
 def test_speed_is_all_frames_over_all_seconds() -> None:
-    slow, fast = TEACHER.sequences[0], replace(TEACHER.sequences[1], seconds=np.full(8, 0.05))
+    slow, fast = TEACHER.videos[0], replace(TEACHER.videos[1], seconds=np.full(8, 0.05))
     assert frames_per_second([slow, fast]) == pytest.approx(12 / 0.8)
     assert frames_per_second([replace(slow, seconds=np.empty(0))]) is None
     assert frames_per_second([]) is None

@@ -1,4 +1,4 @@
-"""Tracking sequences, here or in other processes: what is read when, and how errors come back."""
+"""Tracking videos, here or in other processes: what is read when, and how errors come back."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import pytest
 
 from ctsdk.engine.session import TrackResult
 from ctsdk.errors import ConfigError, CtsdkError, DataError
-from ctsdk.evaluation.workers import TrackingJob, track_sequence
-from tests.helpers.evaluations import Frames, sequence, sequences
+from ctsdk.evaluation.workers import TrackingJob, track_video
+from tests.helpers.evaluations import Frames, make_video, make_videos
 from tests.helpers.toy import ToyAdapter, toy_adapter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from ctsdk.data.sequences import VideoSequence
-    from ctsdk.evaluation.results.predictions import TrackedSequence
+    from ctsdk.data.videos import Video
+    from ctsdk.evaluation.results.predictions import TrackedVideo
 
 ADAPTER = toy_adapter()
 
@@ -66,7 +66,7 @@ class ClumsyAdapter(ToyAdapter):
         return Clumsy(self.last, self.fails_at)
 
 
-def run(made: list[VideoSequence], num_workers: int) -> dict[int, TrackedSequence]:
+def run(made: list[Video], num_workers: int) -> dict[int, TrackedVideo]:
     job, frames = TrackingJob(ADAPTER, ADAPTER.teacher, made), []
     done = dict(job.run(range(len(made)), num_workers, frames.append))
     assert sum(frames) == sum(map(len, made))
@@ -77,13 +77,13 @@ def is_reading() -> bool:
     return any(thread.name.startswith("frames") for thread in threading.enumerate())
 
 
-# -- one sequence -----------------------------------------------------------------------------------------------------
+# -- one video -----------------------------------------------------------------------------------------------------
 
 
 def test_frames_are_read_once_in_order_a_little_ahead_and_elsewhere() -> None:
     reader, ahead = Remembered(), []
-    made = replace(sequence("a", 12), read_frame=reader)
-    track_sequence(ADAPTER, ADAPTER.teacher, made, lambda _: ahead.append(len(reader.read)))
+    made = replace(make_video("a", 12), read_frame=reader)
+    track_video(ADAPTER, ADAPTER.teacher, made, lambda _: ahead.append(len(reader.read)))
     assert reader.read == list(range(12))
     assert max(seen - done for done, seen in enumerate(ahead, start=1)) <= 5
     assert reader.threads.isdisjoint({threading.get_ident()})
@@ -91,22 +91,22 @@ def test_frames_are_read_once_in_order_a_little_ahead_and_elsewhere() -> None:
 
 
 def test_boxes_and_scores_are_the_trackers() -> None:
-    tracked = track_sequence(ClumsyAdapter(ADAPTER.teacher), ADAPTER.teacher, sequence("a", 3))
+    tracked = track_video(ClumsyAdapter(ADAPTER.teacher), ADAPTER.teacher, make_video("a", 3))
     assert tracked.boxes_xywh_px.tolist() == [[20.0, 20.25, 16.0, 16.0], [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]]
     assert np.isnan(tracked.scores[0])
     assert tracked.scores[1:].tolist() == [0.5, 0.5]
     assert (tracked.seconds >= 0).all()
 
 
-def test_one_frame_is_a_sequence() -> None:
-    assert len(track_sequence(ADAPTER, ADAPTER.teacher, sequence("a", 1))) == 1
+def test_one_frame_is_a_video() -> None:
+    assert len(track_video(ADAPTER, ADAPTER.teacher, make_video("a", 1))) == 1
 
 
-def test_a_box_that_is_no_box_is_the_sequences_fault() -> None:
+def test_a_box_that_is_no_box_is_the_videos_fault() -> None:
     lost = ClumsyAdapter(ADAPTER.teacher)
     lost.last = (1.0, float("nan"), 3.0, 4.0)
-    with pytest.raises(DataError, match="sequence 'a': box 1 is"):
-        track_sequence(lost, ADAPTER.teacher, sequence("a"))
+    with pytest.raises(DataError, match="video 'a': box 1 is"):
+        track_video(lost, ADAPTER.teacher, make_video("a"))
 
 
 def test_an_error_of_the_tracker_stops_the_reading_and_says_where() -> None:
@@ -114,22 +114,22 @@ def test_an_error_of_the_tracker_stops_the_reading_and_says_where() -> None:
     slips.fails_at = 2
     reader = Remembered()
     with pytest.raises(ZeroDivisionError, match="a slip") as caught:
-        track_sequence(slips, ADAPTER.teacher, replace(sequence("a", 500), read_frame=reader))
-    assert caught.value.__notes__ == ["while tracking sequence 'a'"]
+        track_video(slips, ADAPTER.teacher, replace(make_video("a", 500), read_frame=reader))
+    assert caught.value.__notes__ == ["while tracking video 'a'"]
     assert len(reader.read) < 20
     assert not is_reading()
 
 
-def test_an_error_of_the_package_begins_with_the_sequence() -> None:
-    with pytest.raises(DataError, match=r"^sequence 'a': the frame is gone$"):
-        track_sequence(ADAPTER, ADAPTER.teacher, sequence("a", broken=4))
+def test_an_error_of_the_package_begins_with_the_video() -> None:
+    with pytest.raises(DataError, match=r"^video 'a': the frame is gone$"):
+        track_video(ADAPTER, ADAPTER.teacher, make_video("a", broken=4))
 
 
 # -- several processes ------------------------------------------------------------------------------------------------
 
 
 def test_another_process_gives_what_this_one_gives() -> None:
-    here, there = run(sequences(), 0), run(sequences(), 1)
+    here, there = run(make_videos(), 0), run(make_videos(), 1)
     assert list(here) == list(there) == [0, 1, 2, 3]
     for number, tracked in here.items():
         assert (tracked.boxes_xywh_px == there[number].boxes_xywh_px).all()
@@ -141,21 +141,21 @@ def test_another_process_gives_what_this_one_gives() -> None:
     ("fault", "kind", "message"),
     [
         ("value", ValueError, "^no value"),
-        ("odd", RuntimeError, "^OddError: bothhalves\nwhile tracking sequence 'bad'\nin a worker process:\nTraceback"),
-        ("exit", CtsdkError, r"^sequence 'bad': the worker process .* ended with exit code 7\."),
+        ("odd", RuntimeError, "^OddError: bothhalves\nwhile tracking video 'bad'\nin a worker process:\nTraceback"),
+        ("exit", CtsdkError, r"^video 'bad': the worker process .* ended with exit code 7\."),
     ],
 )
 def test_errors_of_a_worker_come_back(fault: str, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message) as caught:
-        run([sequence("good"), sequence("bad", broken=3, fault=fault)], 1)
+        run([make_video("good"), make_video("bad", broken=3, fault=fault)], 1)
     if fault == "value":
         where, remote = caught.value.__notes__
-        assert where == "while tracking sequence 'bad'"
+        assert where == "while tracking video 'bad'"
         assert "in _break" in remote
 
 
 def test_workers_end_with_whoever_uses_them() -> None:
-    job = TrackingJob(ADAPTER, ADAPTER.teacher, sequences())
+    job = TrackingJob(ADAPTER, ADAPTER.teacher, make_videos())
     results = job.run(range(4), 1, lambda _: None)
     next(results)
     results.close()
@@ -163,7 +163,7 @@ def test_workers_end_with_whoever_uses_them() -> None:
 
 
 def test_what_cannot_be_sent_is_refused_before_anything_starts() -> None:
-    made = replace(sequence("a"), read_frame=lambda index: Frames()(index))
+    made = replace(make_video("a"), read_frame=lambda index: Frames()(index))
     with pytest.raises(ConfigError, match=r"cannot be sent to worker processes: .*num_workers=0"):
         run([made], 2)
 
@@ -171,6 +171,6 @@ def test_what_cannot_be_sent_is_refused_before_anything_starts() -> None:
 def test_a_class_that_workers_cannot_import_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = type("Hidden", (ToyAdapter,), {"__module__": "__main__", "__qualname__": "Hidden"})
     monkeypatch.setattr(sys.modules["__main__"], "Hidden", hidden, raising=False)
-    job = TrackingJob(hidden(ADAPTER.teacher), ADAPTER.teacher, sequences())
+    job = TrackingJob(hidden(ADAPTER.teacher), ADAPTER.teacher, make_videos())
     with pytest.raises(ConfigError, match=r"a worker process cannot rebuild .*Hidden.*num_workers=0"):
         dict(job.run([0], 1, lambda _: None))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,23 +41,23 @@ class Counted:
         return frame
 
 
-def video(
+def make_video(
     visible: Iterable[bool],
     box: tuple[float, float, float, float] = (40, 30, 16, 16),
     name: str = "v",
     smaller_from: int | None = None,
     broken: Collection[int] = (),
-) -> VideoSequence:
+) -> Video:
     """A video of one flag per frame and one box for all; without a size if the frames' sizes differ."""
     flags = np.array(list(visible), dtype=bool)
     boxes = np.tile(np.array(box, dtype=np.float64), (len(flags), 1))
     size_px = SIZE_PX if smaller_from is None else None
-    return VideoSequence(name, boxes, flags, size_px, Counted(boxes, smaller_from, broken))
+    return Video(name, boxes, flags, size_px, Counted(boxes, smaller_from, broken))
 
 
-def frames_read(sequence: VideoSequence) -> list[int]:
+def frames_read(video: Video) -> list[int]:
     """The numbers of the frames that were read of a video of this module, in order."""
-    reader = sequence.read_frame
+    reader = video.read_frame
     assert isinstance(reader, Counted)
     return reader.read
 
@@ -65,17 +65,17 @@ def frames_read(sequence: VideoSequence) -> list[int]:
 class Reads:
     """Reads video i of a list, or fails for some; remembers which were asked for."""
 
-    def __init__(self, videos: Sequence[VideoSequence], broken: Collection[int] = ()) -> None:
+    def __init__(self, videos: Sequence[Video], broken: Collection[int] = ()) -> None:
         self.videos, self.broken = videos, broken
         self.asked = list[int]()
 
-    def __call__(self, index: int) -> VideoSequence:
+    def __call__(self, index: int) -> Video:
         self.asked.append(index)
         if index in self.broken:
             raise DataError(f"{index}/groundtruth.txt is missing")
         return self.videos[index]
 
 
-def as_dataset(videos: Sequence[VideoSequence], name: str = "some", broken: Collection[int] = ()) -> VideoDataset:
+def as_dataset(videos: Sequence[Video], name: str = "some", broken: Collection[int] = ()) -> VideoDataset:
     """A data set of these videos."""
     return VideoDataset(name, "train", tuple(video.name for video in videos), Reads(videos, broken))

@@ -1,4 +1,4 @@
-"""Made sequences and evaluations, for tests of what runs and reports them. Everything here can be pickled."""
+"""Made videos and evaluations, for tests of what runs and reports them. Everything here can be pickled."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 from ctsdk.evaluation.protocols.got10k import Got10kProtocol
 from ctsdk.evaluation.protocols.ope import OnePassProtocol
-from ctsdk.evaluation.scores import Evaluation, SequenceScore
+from ctsdk.evaluation.scores import Evaluation, VideoScore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ class Frames:
         raise DataError("the frame is gone")
 
 
-def sequence(
+def make_video(
     name: str,
     num_frames: int = 6,
     *,
@@ -60,29 +60,29 @@ def sequence(
     broken: int = -1,
     fault: str = "data",
     attributes: tuple[str, ...] = (),
-) -> VideoSequence:
+) -> Video:
     """Return a video whose target goes right, a pixel a frame."""
     boxes = np.array([[20.0 + index, 20.25, 16, 16] for index in range(num_frames)])
     visible = np.ones(num_frames, dtype=bool)
-    return VideoSequence(name, boxes, visible, (80, 60), Frames(seed, broken, fault), attributes=attributes)
+    return Video(name, boxes, visible, (80, 60), Frames(seed, broken, fault), attributes=attributes)
 
 
-def sequences() -> list[VideoSequence]:
+def make_videos() -> list[Video]:
     """Return four videos of different lengths."""
     return [
-        sequence("a", 5, seed=1, attributes=("OV",)),
-        sequence("b", 9, seed=2, attributes=("OV", "FM")),
-        sequence("c", 7, seed=3),
-        sequence("d", 3, seed=4),
+        make_video("a", 5, seed=1, attributes=("OV",)),
+        make_video("b", 9, seed=2, attributes=("OV", "FM")),
+        make_video("c", 7, seed=3),
+        make_video("d", 3, seed=4),
     ]
 
 
 def evaluation(
     shares: Mapping[str, float], *, attributes: Mapping[str, tuple[str, ...]] | None = None, num_frames: int = 4
 ) -> Evaluation:
-    """Return an evaluation by "ostrack" in which every curve of a sequence is flat: all its figures are one share."""
+    """Return an evaluation by "ostrack" in which every curve of a video is flat: all its figures are one share."""
     scores = [
-        SequenceScore(
+        VideoScore(
             name=name,
             figures=dict.fromkeys(("AUC", "OP50", "OP75", "P", "P_norm"), 100 * share),
             curves={
@@ -99,9 +99,9 @@ def evaluation(
 
 
 def pooled_evaluation(shares: Sequence[float], num_frames: Sequence[int]) -> Evaluation:
-    """Return an evaluation by "got10k", which pools frames: the overlap of sequence i is shares[i] in all frames."""
+    """Return an evaluation by "got10k", which pools frames: the overlap of video i is shares[i] in all frames."""
     scores = [
-        SequenceScore(
+        VideoScore(
             name=f"s{number}",
             figures={"AO": share, "SR50": float(share > 0.5), "SR75": float(share > 0.75), "speed_fps": float("nan")},
             curves={"success": (share > np.linspace(0.0, 1.0, 101)).astype(np.float64)},

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,8 +26,8 @@ def no_frame(index: int) -> NDArray[np.uint8]:
     raise AssertionError(f"frame {index} was read")
 
 
-def video(truth: NDArray[np.float64] = TRUTH, **changes: Any) -> VideoSequence:
-    """A sequence whose target is visible in every frame, unless told otherwise."""
+def make_video(truth: NDArray[np.float64] = TRUTH, **changes: Any) -> Video:
+    """A video whose target is visible in every frame, unless told otherwise."""
     fields: dict[str, Any] = {
         "name": "s",
         "boxes_xywh_px": truth,
@@ -36,7 +36,7 @@ def video(truth: NDArray[np.float64] = TRUTH, **changes: Any) -> VideoSequence:
         "read_frame": no_frame,
         "labels": {"cover": np.full(len(truth), 8)},
     }
-    return VideoSequence(**{**fields, **changes})
+    return Video(**{**fields, **changes})
 
 
 def moved(boxes_xywh_px: NDArray[np.float64], *by: float) -> NDArray[np.float64]:

@@ -98,7 +98,7 @@ def test_two_processes_are_one_after_fifty_steps(tmp_path: Path) -> None:
 def test_the_command_shares_its_own_data(tmp_path: Path) -> None:
     program = "import sys; from ctsdk.cli import main; sys.exit(main())"
     (tmp_path / "program.py").write_text(program)
-    values = ["training.steps=4", "training.batch_size=4", "data.num_sequences=4", "training.device=cpu"]
+    values = ["training.steps=4", "training.batch_size=4", "data.num_videos=4", "training.device=cpu"]
     words = [
         *("compress", "--adapter", "ostrack", "--variant", "tiny", "--weights", "random"),
         *(word for value in values for word in ("--set", value)),

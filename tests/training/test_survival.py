@@ -33,7 +33,7 @@ STEP = 3  # in which the fault is
 def words(photographs: Path) -> list[str]:
     values = [
         *("training.steps=5", "training.batch_size=2", "training.save_every=2", "training.device=cpu"),
-        *("data.num_sequences=4", f"data.photographs={photographs}"),
+        *("data.num_videos=4", f"data.photographs={photographs}"),
     ]
     tracker = ["--adapter", "ostrack", "--variant", "tiny", "--weights", "random"]
     return ["compress", *tracker, *(word for value in values for word in ("--set", value))]

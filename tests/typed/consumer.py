@@ -69,8 +69,8 @@ def read_frame(index: int) -> NDArray[np.uint8]:
     return np.full((40, 60, 3), index, dtype=np.uint8)
 
 
-def video() -> ctsdk.VideoSequence:
-    return ctsdk.VideoSequence("grey", boxes_of_a_video(), all_visible(), (60, 40), read_frame)
+def video() -> ctsdk.Video:
+    return ctsdk.Video("grey", boxes_of_a_video(), all_visible(), (60, 40), read_frame)
 
 
 def use_a_named_adapter() -> None:

@@ -24,7 +24,7 @@ from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import check_option
 from ctsdk.data.readers.documents import read_json
 from ctsdk.data.readers.files import ImageFiles, open_files
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -76,10 +76,10 @@ class _Objects:
     image_numbers: NDArray[np.int32]
     category_numbers: NDArray[np.int32]
 
-    def __call__(self, index: int) -> VideoSequence:
+    def __call__(self, index: int) -> Video:
         image, boxes_xywh_px = self.image_numbers[index], self.boxes_xywh_px[index : index + 1]
         width, height = self.image_sizes_px[image].tolist()
-        return VideoSequence(
+        return Video(
             name=str(self.ids[index]),
             boxes_xywh_px=boxes_xywh_px,
             visible=np.array([bool((boxes_xywh_px[0, 2:] > self.side_above_px).all())]),

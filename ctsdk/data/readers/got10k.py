@@ -49,7 +49,7 @@ from ctsdk.data.readers.checks import check_option, open_frames, read_finite_box
 from ctsdk.data.readers.files import Folder, ImageFiles, NumberedPaths, find_numbered, find_present, open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import read_flags, read_lines
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -112,20 +112,20 @@ class _Reader:
     names: tuple[str, ...]
     is_test: bool
 
-    def __call__(self, index: int) -> VideoSequence:
+    def __call__(self, index: int) -> Video:
         files, name, folder = self.files, self.names[index], self.prefix + self.names[index]
         boxes = read_finite_boxes(files, f"{folder}/groundtruth.txt")
         if self.is_test:
             frames = find_numbered(files, folder, 1, 8)
             visible = np.ones(len(boxes), dtype=np.bool_)
-            return VideoSequence(name, boxes, visible, None, ImageFiles(files, frames), len(frames))
+            return Video(name, boxes, visible, None, ImageFiles(files, frames), len(frames))
         labels = {
             "absence": read_flags(files, f"{folder}/absence.label", len(boxes)),
             "cover": read_flags(files, f"{folder}/cover.label", len(boxes), largest=8),
         }
         if files.exists(f"{folder}/cut_by_image.label"):
             labels["cut_by_image"] = read_flags(files, f"{folder}/cut_by_image.label", len(boxes))
-        return VideoSequence(
+        return Video(
             name=name,
             boxes_xywh_px=boxes,
             visible=np.equal(labels["absence"], 0) & np.greater(labels["cover"], 0),

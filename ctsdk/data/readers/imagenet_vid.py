@@ -28,7 +28,7 @@ from ctsdk.data.readers.checks import check_option, open_frames
 from ctsdk.data.readers.documents import read_xml
 from ctsdk.data.readers.files import open_files
 from ctsdk.data.readers.tracks import Track, read_official_tracks, read_tracks, track_name, write_tracks
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -93,10 +93,10 @@ class _Reader:
     files: Files
     tracks: tuple[Track, ...]
 
-    def __call__(self, index: int) -> VideoSequence:
+    def __call__(self, index: int) -> Video:
         track = self.tracks[index]
         paths = [f"Data/VID/{track.folder}/{frame:06d}.JPEG" for frame in track.frames.tolist()]
-        return VideoSequence(
+        return Video(
             name=track.name,
             boxes_xywh_px=track.boxes_xywh_px.astype(np.float64),
             visible=track.visible,

@@ -31,7 +31,7 @@ from ctsdk.data.readers.checks import check_option, open_frames, read_finite_box
 from ctsdk.data.readers.files import NumberedPaths, find_present, open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import read_flags, read_text
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -111,13 +111,13 @@ class _Reader:
     prefix: str
     names: tuple[str, ...]
 
-    def __call__(self, index: int) -> VideoSequence:
+    def __call__(self, index: int) -> Video:
         files, name, folder = self.files, self.names[index], _folder_of(self.prefix, self.names[index])
         boxes = read_finite_boxes(files, f"{folder}/groundtruth.txt")
         labels = {
             label: read_flags(files, f"{folder}/{label}.txt", len(boxes)) for label in ("full_occlusion", "out_of_view")
         }
-        return VideoSequence(
+        return Video(
             name=name,
             boxes_xywh_px=boxes,
             visible=np.equal(labels["full_occlusion"], 0) & np.equal(labels["out_of_view"], 0),

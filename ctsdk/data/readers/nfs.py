@@ -40,7 +40,7 @@ from ctsdk.data.readers.checks import are_present, list_images, open_frames, rea
 from ctsdk.data.readers.files import NumberedPaths, open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import LARGEST_PX, read_lines
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class _Packed:
     files: Files
     videos: tuple[_Video, ...]
 
-    def __call__(self, index: int) -> VideoSequence:
+    def __call__(self, index: int) -> Video:
         video = self.videos[index]
         truth = f"anno/nfs_{video.name}.txt"
         frames = NumberedPaths(f"sequences/{video.name}", 1, video.num_frames, 5)
@@ -128,7 +128,7 @@ class _Official:
     files: Files
     videos: tuple[_Video, ...]
 
-    def __call__(self, index: int) -> VideoSequence:
+    def __call__(self, index: int) -> Video:
         video = self.videos[index]
         folder, truth = f"{video.name}/30/{video.name}", f"{video.name}/30/{video.name}.txt"
         images = list_images(self.files, folder)
@@ -146,10 +146,10 @@ class _Official:
         return _sequence(self.files, video, images, (boxes, labels))
 
 
-def _sequence(files: Files, video: _Video, frames: Sequence[str], annotation: _Annotation) -> VideoSequence:
+def _sequence(files: Files, video: _Video, frames: Sequence[str], annotation: _Annotation) -> Video:
     boxes, labels = annotation
     num_frames = min(len(boxes), len(frames))
-    return VideoSequence(
+    return Video(
         name=f"nfs_{video.name}",
         boxes_xywh_px=boxes[:num_frames],
         visible=np.ones(num_frames, dtype=np.bool_),

@@ -29,7 +29,7 @@ from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import are_present, check_option, check_row_count, open_frames, read_finite_boxes
 from ctsdk.data.readers.files import NumberedPaths, open_files
 from ctsdk.data.readers.tables import read_table
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -107,12 +107,12 @@ class _Reader:
     files: Files
     targets: tuple[_Target, ...]
 
-    def __call__(self, index: int) -> VideoSequence:
+    def __call__(self, index: int) -> Video:
         target = self.targets[index]
         boxes = read_finite_boxes(self.files, target.truth)
         check_row_count(self.files, target.truth, len(boxes), target.frames)
         shown = slice(target.num_left_out, None)
-        return VideoSequence(
+        return Video(
             name=target.name,
             boxes_xywh_px=boxes[shown],
             visible=np.ones(len(boxes[shown]), dtype=np.bool_),

@@ -22,7 +22,7 @@ from ctsdk.data.images import IMAGE_SUFFIXES, natural_order
 from ctsdk.data.readers.files import Folder, ImageFiles, open_files
 from ctsdk.data.readers.text import read_boxes
 from ctsdk.data.readers.video_files import VIDEO_SUFFIXES, open_video_file
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class _Reader:
     files: Files
     videos: tuple[_Video, ...]
 
-    def __call__(self, index: int) -> VideoSequence:
+    def __call__(self, index: int) -> Video:
         video = self.videos[index]
         boxes_xywh_px, visible = _boxes(self.files, video.boxes_path)
         num_frames, read_frame = _frames(self.files, video, len(boxes_xywh_px))
@@ -98,7 +98,7 @@ class _Reader:
                 f"{self.files.place(video.boxes_path)} has {len(boxes_xywh_px)} lines for the {num_frames} frames of "
                 f"{self.files.place(video.path)}; expected one for each frame, or one for the first. Correct the file."
             )
-        return VideoSequence(video.name, boxes_xywh_px, visible, None, read_frame, num_frames)
+        return Video(video.name, boxes_xywh_px, visible, None, read_frame, num_frames)
 
 
 def _video(files: Files, entry: str) -> _Video | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.synthetic.photographs import HELD_OUT_PHOTOGRAPHS, load_photographs
-from ctsdk.data.synthetic.videos import synthetic_sequences
+from ctsdk.data.synthetic.videos import synthetic_videos
 from ctsdk.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def open_synthetic(root: Path | None = None, *, count: str = "40", seed: str = "
     num_videos, first_seed = _whole_number("count", count, least=1), _whole_number("seed", seed, least=0)
     photographs = load_photographs(root)
     names = HELD_OUT_PHOTOGRAPHS if root is None else tuple(photographs)
-    videos = synthetic_sequences(num_videos, first_seed, [photographs[name] for name in names])
+    videos = synthetic_videos(num_videos, first_seed, [photographs[name] for name in names])
     return VideoDataset("synthetic", "", tuple(video.name for video in videos), videos.__getitem__)
 
 

@@ -24,7 +24,7 @@ from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import list_images, open_frames, read_finite_boxes
 from ctsdk.data.readers.files import Folder, open_files
 from ctsdk.data.readers.text import read_lines
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class _Reader:
     files: Files
     names: tuple[str, ...]
 
-    def __call__(self, index: int) -> VideoSequence:
+    def __call__(self, index: int) -> Video:
         name = self.names[index]
         truth, folder = f"{name}/groundtruth.txt", f"{name}/imgs"
         boxes = read_finite_boxes(self.files, truth)
@@ -70,7 +70,7 @@ class _Reader:
                 "and copy the latest annotations; early releases had too many rows."
             )
         sentence = next(iter(read_lines(self.files, f"{name}/language.txt")), "")
-        return VideoSequence(
+        return Video(
             name=name,
             boxes_xywh_px=boxes,
             visible=np.any(boxes != 0, axis=1),

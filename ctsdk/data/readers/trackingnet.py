@@ -34,7 +34,7 @@ from ctsdk.data.readers.checks import check_option, open_frames, read_finite_box
 from ctsdk.data.readers.files import Folder, NumberedPaths, find_numbered, find_present, open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import read_text
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -103,13 +103,13 @@ class _Reader:
     videos: tuple[tuple[_Chunk, str], ...]
     is_test: bool
 
-    def __call__(self, index: int) -> VideoSequence:
+    def __call__(self, index: int) -> Video:
         chunk, name = self.videos[index]
         files, folder = chunk.files, f"{chunk.prefix}frames/{name}"
         boxes = read_finite_boxes(files, f"{chunk.prefix}anno/{name}.txt")
         paths = find_numbered(files, folder, 0, 1) if self.is_test else NumberedPaths(folder, 0, len(boxes), 1)
         object_class = _classes().get(name)
-        return VideoSequence(
+        return Video(
             name=name,
             boxes_xywh_px=boxes,
             visible=np.ones(len(boxes), dtype=np.bool_),

@@ -29,7 +29,7 @@ from ctsdk.data.readers.checks import are_present, check_option, check_row_count
 from ctsdk.data.readers.files import NumberedPaths, open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import read_boxes
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -99,12 +99,12 @@ class _Reader:
     files: Files
     videos: tuple[_Video, ...]
 
-    def __call__(self, index: int) -> VideoSequence:
+    def __call__(self, index: int) -> Video:
         video = self.videos[index]
         boxes = read_boxes(self.files, video.truth)
         visible = _visible(boxes, self.files.place(video.truth))
         check_row_count(self.files, video.truth, len(boxes), video.frames)
-        return VideoSequence(
+        return Video(
             name=video.name,
             boxes_xywh_px=boxes,
             visible=visible,

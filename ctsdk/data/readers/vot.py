@@ -32,7 +32,7 @@ from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import are_present, check_option, open_frames
 from ctsdk.data.readers.files import open_files
 from ctsdk.data.readers.text import LARGEST_PX, read_lines
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class _Reader:
     names: tuple[str, ...]
     polygon: str
 
-    def __call__(self, index: int) -> VideoSequence:
+    def __call__(self, index: int) -> Video:
         name = self.names[index]
         boxes = _read_regions(self.files, f"{name}/groundtruth.txt", self.polygon)
         before, digits, after = _read_pattern(self.files, name)
@@ -102,7 +102,7 @@ class _Reader:
                 f"{self.files.place(f'{name}/groundtruth.txt')} has {len(boxes)} rows, but there is a frame {beyond}; "
                 "expected a row for every frame. Copy the annotations again."
             )
-        return VideoSequence(
+        return Video(
             name=name,
             boxes_xywh_px=boxes,
             visible=np.asarray(np.isfinite(boxes).all(axis=1), dtype=np.bool_),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ctsdk.data.samples.sampling import FrameSampling
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
 
 __all__ = ["Mixture"]
 
@@ -43,7 +43,7 @@ class Mixture:
         DataError: there is no data set, or one has no videos.
     """
 
-    datasets: tuple[Sequence[VideoSequence], ...]
+    datasets: tuple[Sequence[Video], ...]
     ratios: tuple[float, ...] | None = None
     _shares: tuple[float, ...] = field(init=False, repr=False)
     _recent: _Recent = field(init=False, repr=False)
@@ -60,7 +60,7 @@ class Mixture:
         object.__setattr__(self, "_shares", tuple(ratio / sum(ratios) for ratio in ratios))
         object.__setattr__(self, "_recent", _Recent())
 
-    def draw(self, sampling: FrameSampling, rng: np.random.Generator) -> VideoSequence:
+    def draw(self, sampling: FrameSampling, rng: np.random.Generator) -> Video:
         """Return a video that samples can be drawn from.
 
         Raises:
@@ -80,7 +80,7 @@ class Mixture:
             "the data set out."
         )
 
-    def _read(self, chosen: int, number: int) -> VideoSequence:
+    def _read(self, chosen: int, number: int) -> Video:
         key, dataset = (chosen, number), self.datasets[chosen]
         video = self._recent.get(key)
         if video is None:
@@ -99,18 +99,18 @@ class Mixture:
 class _Recent:
     """The videos that were read last; a copy in another process begins without any."""
 
-    videos: OrderedDict[tuple[int, int], VideoSequence] = field(default_factory=OrderedDict)
+    videos: OrderedDict[tuple[int, int], Video] = field(default_factory=OrderedDict)
     num_frames: int = 0
 
     def __reduce__(self) -> tuple[type[_Recent], tuple[()]]:
         return _Recent, ()
 
-    def get(self, key: tuple[int, int]) -> VideoSequence | None:
+    def get(self, key: tuple[int, int]) -> Video | None:
         if key in self.videos:
             self.videos.move_to_end(key)
         return self.videos.get(key)
 
-    def put(self, key: tuple[int, int], video: VideoSequence) -> None:
+    def put(self, key: tuple[int, int], video: Video) -> None:
         self.videos[key] = video
         self.num_frames += len(video) + _FRAMES_PER_VIDEO
         while self.num_frames > _KEPT_FRAMES:
@@ -118,5 +118,5 @@ class _Recent:
             self.num_frames -= len(oldest) + _FRAMES_PER_VIDEO
 
 
-def _title(dataset: Sequence[VideoSequence]) -> str:
+def _title(dataset: Sequence[Video]) -> str:
     return str(dataset) if isinstance(dataset, VideoDataset) else f"a list of {len(dataset)} videos"

@@ -29,7 +29,7 @@ from ctsdk.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
     from ctsdk.engine.batch import TrackerSpec
 
 __all__ = ["PairDataset", "Sample", "batches"]
@@ -99,7 +99,7 @@ class PairDataset(Dataset[Sample]):
 
     def __init__(
         self,
-        videos: Mixture | Sequence[VideoSequence],
+        videos: Mixture | Sequence[Video],
         spec: TrackerSpec,
         seed: int,
         length: int | None,
@@ -195,7 +195,7 @@ class PairDataset(Dataset[Sample]):
             f"video {name}. Check that its boxes are (left, top, width, height) in pixels of its frames.{unread}"
         )
 
-    def _drawn(self, video: VideoSequence, rng: np.random.Generator) -> list[Cut] | None:
+    def _drawn(self, video: Video, rng: np.random.Generator) -> list[Cut] | None:
         """Return the crops of one drawing, templates first, or None if they cannot be used."""
         grey, mirrored = rng.random(2) < (self.augmentation.greyscale, self.augmentation.joint_flip)
         numbers, frames = self.sampling.draw(video, rng), Frames(video)

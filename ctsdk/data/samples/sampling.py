@@ -15,7 +15,7 @@ from ctsdk.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
     from ctsdk.engine.batch import TrackerSpec
 
 __all__ = ["FrameSampling", "SamplingRule"]
@@ -82,7 +82,7 @@ class FrameSampling:
             gaps = (gaps,) * (1 if rule == "causal" else spec.num_templates - 1)
         return cls(spec.num_templates, spec.num_searches, tuple(gaps), rule)
 
-    def accepts(self, video: VideoSequence) -> bool:
+    def accepts(self, video: Video) -> bool:
         """Whether samples are drawn from a video: from a single image always, else if it has what it :attr:`needs`."""
         return len(video) == 1 or (len(video) >= _LEAST_FRAMES and int(video.usable.sum()) >= self._least_usable)
 
@@ -98,7 +98,7 @@ class FrameSampling:
     def _least_usable(self) -> int:
         return 2 * (self.num_templates + self.num_searches) + 1
 
-    def draw(self, video: VideoSequence, rng: np.random.Generator) -> list[int] | None:
+    def draw(self, video: Video, rng: np.random.Generator) -> list[int] | None:
         """Return one frame per crop, templates first, or None if the video has no such frames.
 
         A video of one frame serves as its own templates and searches.
@@ -154,7 +154,7 @@ class FrameSampling:
         return None
 
 
-def _has_box(video: VideoSequence) -> NDArray[np.bool_]:
+def _has_box(video: Video) -> NDArray[np.bool_]:
     """Return (N,), where there is a finite box with an area, whether or not the target can be seen."""
     boxes = video.boxes_xywh_px
     return np.asarray(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1), dtype=np.bool_)

@@ -12,7 +12,7 @@ from ctsdk.data.samples.mixture import Mixture
 from ctsdk.data.samples.pairs import PairDataset, batches
 from ctsdk.data.samples.sampling import FrameSampling
 from ctsdk.data.synthetic.photographs import TRAINING_PHOTOGRAPHS, load_photographs
-from ctsdk.data.synthetic.videos import synthetic_sequences
+from ctsdk.data.synthetic.videos import synthetic_videos
 from ctsdk.errors import ConfigError
 from ctsdk.ranks import Ranks
 
@@ -120,4 +120,4 @@ def _mixture(sources: Sequence[DataSource]) -> Mixture:
 def _synthetic(data: DataConfig, seed: int) -> Mixture:
     photographs = load_photographs(data.photographs)
     names = TRAINING_PHOTOGRAPHS if data.photographs is None else tuple(photographs)
-    return Mixture((synthetic_sequences(data.num_sequences, seed, [photographs[name] for name in names]),))
+    return Mixture((synthetic_videos(data.num_videos, seed, [photographs[name] for name in names]),))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ctsdk.boxes import BoxPx
     from ctsdk.data.samples.augmentation import Augmentation
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
     from ctsdk.engine.batch import TrackerSpec
 
 __all__ = ["Cut", "Frames", "View", "draw_views", "normalised"]
@@ -35,7 +35,7 @@ _PATCH_SIZE = 16
 class Frames:
     """The frames of one video that a sample is made of, each read once, when it is asked for."""
 
-    def __init__(self, video: VideoSequence) -> None:
+    def __init__(self, video: Video) -> None:
         self.video = video
         self._read: dict[int, NDArray[np.uint8]] = {}
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ctsdk.crops import check_frame, import_cv2
-from ctsdk.data.sequences import VideoSequence
 from ctsdk.data.synthetic.motion import (
     Sprite,
     SyntheticConfig,
@@ -25,6 +24,7 @@ from ctsdk.data.synthetic.motion import (
     passing_bar,
 )
 from ctsdk.data.synthetic.photographs import procedural_textures
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["synthetic_sequence", "synthetic_sequences"]
+__all__ = ["synthetic_video", "synthetic_videos"]
 
 _HIDDEN_SHARE = 0.7
 _LEAST_CONTRAST = 22.0
@@ -41,9 +41,9 @@ _PATCH_MARGIN_PX = 2
 _TRIES = 6
 
 
-def synthetic_sequence(
+def synthetic_video(
     images: Sequence[NDArray[np.uint8]], seed: int, config: SyntheticConfig | None = None, name: str | None = None
-) -> VideoSequence:
+) -> Video:
     """Return one video.
 
     Its boxes are the tight bounds of the target's outline, also where a bar hides the target or the target leaves the
@@ -70,7 +70,7 @@ def synthetic_sequence(
         check_frame(image)
     scene = _scene(tuple(images), seed, SyntheticConfig() if config is None else config)
     size_px, target, bar = scene.config.frame_size_px, scene.target.sprite, scene.bar
-    return VideoSequence(
+    return Video(
         name=f"synthetic-{seed}" if name is None else name,
         boxes_xywh_px=target.boxes_xywh_px(),
         visible=hidden_share(target, None if bar is None else bar.sprite, size_px) <= _HIDDEN_SHARE,
@@ -79,12 +79,12 @@ def synthetic_sequence(
     )
 
 
-def synthetic_sequences(
+def synthetic_videos(
     count: int,
     seed: int,
     images: Sequence[NDArray[np.uint8]] | None = None,
     config: SyntheticConfig | None = None,
-) -> list[VideoSequence]:
+) -> list[Video]:
     """Return `count` videos, each with a seed of its own.
 
     Args:
@@ -100,7 +100,7 @@ def synthetic_sequences(
     # One tuple for all, so that the videos share the pixels, also when they are sent to another process.
     shared = tuple(procedural_textures(seed) if images is None else images)
     return [
-        synthetic_sequence(shared, seed * 1_000_003 + number, config, name=f"synthetic-{seed}-{number}")
+        synthetic_video(shared, seed * 1_000_003 + number, config, name=f"synthetic-{seed}-{number}")
         for number in range(count)
     ]
 

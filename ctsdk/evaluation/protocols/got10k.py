@@ -13,14 +13,14 @@ import numpy as np
 
 from ctsdk.errors import DataError
 from ctsdk.evaluation.protocols.measures import centre_distances_px, centres_px, overlaps, shares_above, shares_within
-from ctsdk.evaluation.scores import EvaluationProtocol, SequenceScore, boxes_to_score, stack_curves
+from ctsdk.evaluation.scores import EvaluationProtocol, VideoScore, boxes_to_score, stack_curves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
 
 __all__ = ["Got10kOnePassProtocol", "Got10kProtocol"]
 
@@ -39,7 +39,7 @@ class Got10kProtocol(EvaluationProtocol):
     3. Frames count in which some of the target is to be seen: those with ``cover`` above 0.
     4. ``AO`` is the mean overlap, ``SR50`` and ``SR75`` are shares of frames whose overlap exceeds 0.5 and 0.75. NaN
        makes AO NaN, and is a miss for the others.
-    5. The frames of all sequences, and of all runs, are pooled: a long sequence weighs more than a short one.
+    5. The frames of all videos, and of all runs, are pooled: a long video weighs more than a short one.
     6. ``speed_fps`` is the mean of 1 / seconds over all frames, the first included; NaN if nobody measured.
 
     Figures are shares of 1.
@@ -52,24 +52,24 @@ class Got10kProtocol(EvaluationProtocol):
 
     def score(
         self,
-        sequence: VideoSequence,
+        video: Video,
         boxes_xywh_px: NDArray[np.float64],
         seconds: NDArray[np.float64] | None = None,
-    ) -> SequenceScore:
-        """Score the boxes of one sequence; see :meth:`EvaluationProtocol.score`.
+    ) -> VideoScore:
+        """Score the boxes of one video; see :meth:`EvaluationProtocol.score`.
 
-        A frame is read if the sequence does not tell its size. What GOT-10k's meta_info.ini calls the resolution goes
+        A frame is read if the video does not tell its size. What GOT-10k's meta_info.ini calls the resolution goes
         first, as in the toolkit: some of its videos have frames of several sizes.
         """
-        boxes, truth = boxes_to_score(sequence, boxes_xywh_px), sequence.boxes_xywh_px
+        boxes, truth = boxes_to_score(video, boxes_xywh_px), video.boxes_xywh_px
         if len(boxes) != len(truth):
             raise DataError(
-                f"sequence {sequence.name!r} has {len(boxes)} boxes for {len(truth)} frames; the GOT-10k toolkit "
+                f"video {video.name!r} has {len(boxes)} boxes for {len(truth)} frames; the GOT-10k toolkit "
                 "expects one for each. Run the tracker to the end."
             )
-        size_px = _image_size_px(sequence)
+        size_px = _image_size_px(video)
         overlap = _clipped_overlaps(_clipped(boxes, size_px), _clipped(truth, size_px))[1:]
-        overlap = overlap[_covers(sequence)[1:] > 0]
+        overlap = overlap[_covers(video)[1:] > 0]
         success = (
             shares_above(overlap, self.thresholds["success"], len(overlap))
             if len(overlap)
@@ -77,9 +77,9 @@ class Got10kProtocol(EvaluationProtocol):
         )
         average = float(overlap.mean()) if len(overlap) else math.nan
         figures = _pooled_figures(average, success, np.empty(0) if seconds is None else seconds)
-        return SequenceScore.of(sequence, boxes_xywh_px, seconds, figures, {"success": success}, len(overlap))
+        return VideoScore.of(video, boxes_xywh_px, seconds, figures, {"success": success}, len(overlap))
 
-    def summarise(self, scores: Sequence[SequenceScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
         """Return the figures and the curve of all frames pooled."""
         counted = [score for score in scores if score.weight]
         seconds = np.concatenate([score.seconds for score in scores])
@@ -103,7 +103,7 @@ class Got10kOnePassProtocol(EvaluationProtocol):
        ``precision_score`` is precision at 20 px.
     6. LaSOT: ``normalized_precision_score`` is the mean of the 51 values from 0 to 0.5. Distances are divided by width
        and height of the truth, by at least 1 px each.
-    7. Every sequence weighs the same. ``speed_fps`` is the mean over sequences of the mean of 1 / seconds; NaN if
+    7. Every video weighs the same. ``speed_fps`` is the mean over videos of the mean of 1 / seconds; NaN if
        nobody measured.
 
     Figures are shares of 1.
@@ -129,12 +129,12 @@ class Got10kOnePassProtocol(EvaluationProtocol):
 
     def score(
         self,
-        sequence: VideoSequence,
+        video: Video,
         boxes_xywh_px: NDArray[np.float64],
         seconds: NDArray[np.float64] | None = None,
-    ) -> SequenceScore:
-        """Score the boxes of one sequence; see :meth:`EvaluationProtocol.score`."""
-        boxes, truth = boxes_to_score(sequence, boxes_xywh_px), sequence.boxes_xywh_px
+    ) -> VideoScore:
+        """Score the boxes of one video; see :meth:`EvaluationProtocol.score`."""
+        boxes, truth = boxes_to_score(video, boxes_xywh_px), video.boxes_xywh_px
         boxes[0] = truth[0]
         num_frames = min(len(boxes), len(truth))
         boxes, truth = boxes[:num_frames], truth[:num_frames]
@@ -143,8 +143,8 @@ class Got10kOnePassProtocol(EvaluationProtocol):
             boxes, truth = boxes[known], truth[known]
         if not len(truth):
             raise DataError(
-                f"the truth of sequence {sequence.name!r} holds NaN in every frame; expected one without. Leave the "
-                "sequence out."
+                f"the truth of video {video.name!r} holds NaN in every frame; expected one without. Leave the "
+                "video out."
             )
         values = {
             "success": _clipped_overlaps(boxes, truth),
@@ -157,19 +157,19 @@ class Got10kOnePassProtocol(EvaluationProtocol):
         }
         speed = math.nan if seconds is None else _frames_per_second(seconds)
         figures = {**_one_pass_figures(curves), "speed_fps": speed}
-        return SequenceScore.of(sequence, boxes_xywh_px, seconds, figures, curves)
+        return VideoScore.of(video, boxes_xywh_px, seconds, figures, curves)
 
-    def summarise(self, scores: Sequence[SequenceScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-        """Return the figures and the mean curves of several sequences."""
+    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+        """Return the figures and the mean curves of several videos."""
         curves = {name: rows.mean(axis=0) for name, rows in stack_curves(scores).items()}
         speeds = [score.figures["speed_fps"] for score in scores if not math.isnan(score.figures["speed_fps"])]
         return {**_one_pass_figures(curves), "speed_fps": float(np.mean(speeds)) if speeds else math.nan}, curves
 
 
-def _image_size_px(sequence: VideoSequence) -> tuple[int, int]:
+def _image_size_px(video: Video) -> tuple[int, int]:
     """Return the width and the height to which boxes are clipped."""
-    resolution = re.fullmatch(r"([0-9]+)x([0-9]+)", sequence.about.get("resolution", ""))
-    return (int(resolution[1]), int(resolution[2])) if resolution else sequence.frame_size_px(0)
+    resolution = re.fullmatch(r"([0-9]+)x([0-9]+)", video.about.get("resolution", ""))
+    return (int(resolution[1]), int(resolution[2])) if resolution else video.frame_size_px(0)
 
 
 def _clipped(boxes_xywh_px: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
@@ -188,12 +188,12 @@ def _normalised_distances(boxes: NDArray[np.float64], truth: NDArray[np.float64]
     return distances
 
 
-def _covers(sequence: VideoSequence) -> NDArray[np.int64]:
-    covers = sequence.labels.get("cover")
-    if covers is None or len(covers) != len(sequence):
+def _covers(video: Video) -> NDArray[np.int64]:
+    covers = video.labels.get("cover")
+    if covers is None or len(covers) != len(video):
         raise DataError(
-            f"sequence {sequence.name!r} has {'no' if covers is None else len(covers)} labels 'cover' for "
-            f"{len(sequence)} frames; GOT-10k's rules need one for each, 0 to 8. Read them from cover.label, or use "
+            f"video {video.name!r} has {'no' if covers is None else len(covers)} labels 'cover' for "
+            f"{len(video)} frames; GOT-10k's rules need one for each, 0 to 8. Read them from cover.label, or use "
             "another protocol."
         )
     return covers

@@ -20,14 +20,14 @@ from ctsdk.evaluation.protocols.measures import (
     overlaps_of_pixels,
     repeat_previous,
 )
-from ctsdk.evaluation.scores import EvaluationProtocol, SequenceScore, boxes_to_score, stack_curves
+from ctsdk.evaluation.scores import EvaluationProtocol, VideoScore, boxes_to_score, stack_curves
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
 
 __all__ = ["LasotToolkitProtocol"]
 
@@ -43,7 +43,7 @@ class LasotToolkitProtocol(EvaluationProtocol):
        every distance and every normalised one.
     6. Overlap must exceed its threshold; distance may equal it.
     7. ``AUC`` is the mean of the 21 values of the success curve, ``P`` is precision at 20 px, ``P_norm`` is normalised
-       precision at 0.20. Each is taken from a mean over sequences that leaves out those whose whole curve is 0.
+       precision at 0.20. Each is taken from a mean over videos that leaves out those whose whole curve is 0.
 
     Figures are in percent.
     """
@@ -55,30 +55,30 @@ class LasotToolkitProtocol(EvaluationProtocol):
 
     def score(
         self,
-        sequence: VideoSequence,
+        video: Video,
         boxes_xywh_px: NDArray[np.float64],
         seconds: NDArray[np.float64] | None = None,
-    ) -> SequenceScore:
-        """Score the boxes of one sequence; see :meth:`EvaluationProtocol.score`."""
-        boxes, truth = boxes_to_score(sequence, boxes_xywh_px), sequence.boxes_xywh_px
+    ) -> VideoScore:
+        """Score the boxes of one video; see :meth:`EvaluationProtocol.score`."""
+        boxes, truth = boxes_to_score(video, boxes_xywh_px), video.boxes_xywh_px
         if len(boxes) < len(truth):
             raise DataError(
-                f"sequence {sequence.name!r} has {len(boxes)} boxes for {len(truth)} frames; LaSOT's toolkit expects "
+                f"video {video.name!r} has {len(boxes)} boxes for {len(truth)} frames; LaSOT's toolkit expects "
                 "one for each. Run the tracker to the end."
             )
         boxes = _repaired(boxes[: len(truth)], truth)
         boxes[0] = truth[0]
-        boxes, truth, num_frames = boxes[sequence.visible], truth[sequence.visible], len(truth)
+        boxes, truth, num_frames = boxes[video.visible], truth[video.visible], len(truth)
         # NaN is above nothing.
         valid = (truth > 0).all(axis=1)
         overlap = np.where(valid, overlaps_of_pixels(boxes, truth), -1.0)
         distances = np.where(valid, centre_distances_px(boxes, truth), -1.0)
         normalised = np.where(valid, normalised_centre_distances(boxes, truth), -1.0)
         curves = one_pass_curves(overlap, distances, normalised, num_frames)
-        return SequenceScore.of(sequence, boxes_xywh_px, seconds, one_pass_figures(curves), curves)
+        return VideoScore.of(video, boxes_xywh_px, seconds, one_pass_figures(curves), curves)
 
-    def summarise(self, scores: Sequence[SequenceScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-        """Return the figures and the mean curves of several sequences; NaN where every curve is 0."""
+    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+        """Return the figures and the mean curves of several videos; NaN where every curve is 0."""
         curves = {name: _mean_of_nonzero(rows) for name, rows in stack_curves(scores).items()}
         return one_pass_figures(curves), curves
 

@@ -130,7 +130,7 @@ def one_pass_curves(
     normalised_distances: NDArray[np.float64],
     num_frames: int,
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the curves of one sequence at :data:`ONE_PASS_THRESHOLDS`.
+    """Return the curves of one video at :data:`ONE_PASS_THRESHOLDS`.
 
     Args:
         overlap: (K,), of the frames that may count; must exceed a threshold.

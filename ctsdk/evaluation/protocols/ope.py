@@ -13,7 +13,7 @@ LaSOT, its extension, UAV123, NFS, OTB and TNL2K figures of the family come from
 7. Shares are of all frames, or of the valid ones if asked so; the counts stay the same, so that a normalised precision
    may then exceed 100. Overlap must exceed its threshold; distance may equal it.
 
-Every sequence weighs the same, however long it is.
+Every video weighs the same, however long it is.
 
 Source: botaoye/OSTrack @ 33b5e12, lib/test/analysis/extract_results.py and plot_results.py; visionml/pytracking @
 7eb9e74, pytracking/analysis, which differs in step 5 only.
@@ -37,14 +37,14 @@ from ctsdk.evaluation.protocols.measures import (
     overlaps_of_pixels,
     repeat_previous,
 )
-from ctsdk.evaluation.scores import EvaluationProtocol, SequenceScore, boxes_to_score, stack_curves
+from ctsdk.evaluation.scores import EvaluationProtocol, VideoScore, boxes_to_score, stack_curves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
 
 __all__ = ["FrameErrors", "OnePassProtocol"]
 
@@ -100,7 +100,7 @@ class FrameErrors:
 class OnePassProtocol(EvaluationProtocol):
     """One-pass evaluation by the rules of this module.
 
-    Figures of a data set: ``AUC``, ``OP50``, ``OP75``, ``P`` (20 px) and ``P_norm`` (0.20), in percent. A sequence has
+    Figures of a data set: ``AUC``, ``OP50``, ``OP75``, ``P`` (20 px) and ``P_norm`` (0.20), in percent. A video has
     ``AO_valid_frames`` too, the mean overlap over its valid frames, a share of 1.
     """
 
@@ -138,44 +138,43 @@ class OnePassProtocol(EvaluationProtocol):
 
     def score(
         self,
-        sequence: VideoSequence,
+        video: Video,
         boxes_xywh_px: NDArray[np.float64],
         seconds: NDArray[np.float64] | None = None,
-    ) -> SequenceScore:
-        """Score the boxes of one sequence; see :meth:`EvaluationProtocol.score`."""
-        errors = self.frame_errors(sequence, boxes_xywh_px)
+    ) -> VideoScore:
+        """Score the boxes of one video; see :meth:`EvaluationProtocol.score`."""
+        errors = self.frame_errors(video, boxes_xywh_px)
         num_frames = int(errors.valid.sum()) if self.exclude_invalid_frames else len(errors.valid)
         if not num_frames:
             raise DataError(
-                f"sequence {sequence.name!r} has no valid frame; expected one at least. Leave it out, or keep invalid "
-                "frames."
+                f"video {video.name!r} has no valid frame; expected one at least. Leave it out, or keep invalid frames."
             )
         curves = one_pass_curves(errors.overlaps, errors.distances_px, errors.normalised_distances, num_frames)
         valid = errors.overlaps[errors.valid]
         figures = {**_figures(curves), "AO_valid_frames": float(valid.mean()) if len(valid) else math.nan}
-        return SequenceScore.of(sequence, boxes_xywh_px, seconds, figures, curves)
+        return VideoScore.of(video, boxes_xywh_px, seconds, figures, curves)
 
-    def summarise(self, scores: Sequence[SequenceScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-        """Return the figures and the mean curves of several sequences."""
+    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+        """Return the figures and the mean curves of several videos."""
         curves = {name: rows.mean(axis=0) for name, rows in stack_curves(scores).items()}
         return _figures(curves), curves
 
-    def frame_errors(self, sequence: VideoSequence, boxes_xywh_px: NDArray[np.float64]) -> FrameErrors:
+    def frame_errors(self, video: Video, boxes_xywh_px: NDArray[np.float64]) -> FrameErrors:
         """Return overlap and distances in every frame.
 
         Args:
-            sequence: its true boxes.
+            video: its true boxes.
             boxes_xywh_px: (M, 4), predicted, the first frame's included.
 
         Raises:
             DataError: the public tool refuses such boxes or such truth, or the truth is not public.
         """
-        boxes, truth = boxes_to_score(sequence, boxes_xywh_px), sequence.boxes_xywh_px
+        boxes, truth = boxes_to_score(video, boxes_xywh_px), video.boxes_xywh_px
         if self.integer_boxes:
             boxes = _as_saved(boxes)
-        _refuse(sequence.name, boxes, truth, self._rules)
+        _refuse(video.name, boxes, truth, self._rules)
         boxes = _as_long_as(truth, boxes)
-        visible = sequence.visible if self._rules.uses_visibility else np.ones(len(truth), dtype=bool)
+        visible = video.visible if self._rules.uses_visibility else np.ones(len(truth), dtype=bool)
         # NaN is above nothing.
         needed = truth if self.name == "pytracking" else truth[:, 2:]
         valid = (needed > 0).all(axis=1) & visible
@@ -186,7 +185,7 @@ class OnePassProtocol(EvaluationProtocol):
         if unclear.any():
             row = int(np.flatnonzero(unclear)[0])
             raise DataError(
-                f"sequence {sequence.name!r}: box {boxes[row].tolist()} and truth {truth[row].tolist()} of frame {row} "
+                f"video {video.name!r}: box {boxes[row].tolist()} and truth {truth[row].tolist()} of frame {row} "
                 "have no overlap that is a number. Correct whichever is wrong."
             )
         return FrameErrors(
@@ -210,24 +209,24 @@ def _refuse(name: str, boxes: NDArray[np.float64], truth: NDArray[np.float64], r
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise DataError(
-            f"sequence {name!r}: box {row} is {boxes[row].tolist()}; expected numbers and sizes of at least 0. "
+            f"video {name!r}: box {row} is {boxes[row].tolist()}; expected numbers and sizes of at least 0. "
             "Write a lost target as its last box."
         )
     if np.isnan(truth).any() and not rules.takes_nan_truth:
         row = int(np.flatnonzero(np.isnan(truth).any(axis=1))[0])
         raise DataError(
-            f"sequence {name!r}: the truth of frame {row} is {truth[row].tolist()}, which the family's code refuses "
+            f"video {name!r}: the truth of frame {row} is {truth[row].tolist()}, which the family's code refuses "
             "everywhere but on UAV123. Mark absent targets by visible=False instead."
         )
     if len(boxes) < len(truth) and not rules.takes_short:
         raise DataError(
-            f"sequence {name!r} has {len(boxes)} boxes for {len(truth)} frames, which the family's code refuses on "
+            f"video {name!r} has {len(boxes)} boxes for {len(truth)} frames, which the family's code refuses on "
             "LaSOT. Run the tracker to the end."
         )
     beyond = np.flatnonzero((boxes[len(truth) :, 2:] == 0).any(axis=1))
     if len(beyond):
         raise DataError(
-            f"sequence {name!r}: box {len(truth) + beyond[0]} is empty and beyond the last of {len(truth)} frames, "
+            f"video {name!r}: box {len(truth) + beyond[0]} is empty and beyond the last of {len(truth)} frames, "
             "where the family's code fails. Cut the boxes to the frames."
         )
 

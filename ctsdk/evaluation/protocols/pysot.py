@@ -19,14 +19,14 @@ from ctsdk.evaluation.protocols.measures import (
     one_pass_figures,
     overlaps,
 )
-from ctsdk.evaluation.scores import EvaluationProtocol, SequenceScore, boxes_to_score, stack_curves
+from ctsdk.evaluation.scores import EvaluationProtocol, VideoScore, boxes_to_score, stack_curves
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
 
 __all__ = ["PysotProtocol"]
 
@@ -43,7 +43,7 @@ class PysotProtocol(EvaluationProtocol):
     4. Overlap must exceed its threshold; distance may equal it; NaN is a miss. Normalised distances are divided by
        width and height of the truth plus 1e-16.
     5. ``AUC`` is the mean of the 21 values of the success curve, ``P`` is precision at 20 px, ``P_norm`` is normalised
-       precision at 0.20. Every sequence weighs the same.
+       precision at 0.20. Every video weighs the same.
 
     Figures are in percent.
     """
@@ -63,29 +63,29 @@ class PysotProtocol(EvaluationProtocol):
 
     def score(
         self,
-        sequence: VideoSequence,
+        video: Video,
         boxes_xywh_px: NDArray[np.float64],
         seconds: NDArray[np.float64] | None = None,
-    ) -> SequenceScore:
-        """Score the boxes of one sequence; see :meth:`EvaluationProtocol.score`."""
-        boxes, truth = boxes_to_score(sequence, boxes_xywh_px), sequence.boxes_xywh_px
+    ) -> VideoScore:
+        """Score the boxes of one video; see :meth:`EvaluationProtocol.score`."""
+        boxes, truth = boxes_to_score(video, boxes_xywh_px), video.boxes_xywh_px
         if len(boxes) != len(truth):
             raise DataError(
-                f"sequence {sequence.name!r} has {len(boxes)} boxes for {len(truth)} frames; pysot expects one for "
+                f"video {video.name!r} has {len(boxes)} boxes for {len(truth)} frames; pysot expects one for "
                 "each. Run the tracker to the end."
             )
         num_frames = len(truth)
         if self._uses_visibility:
-            boxes, truth = boxes[sequence.visible], truth[sequence.visible]
+            boxes, truth = boxes[video.visible], truth[video.visible]
         # NaN is above nothing.
         overlap = np.where((truth > 0).all(axis=1), overlaps(boxes, truth).clip(0.0, 1.0), -1.0)
         centred = (centres_px(truth) > 0).all(axis=1)
         distances = np.where(centred, centre_distances_px(boxes, truth), -1.0)
         normalised = np.where(centred, normalised_centre_distances(boxes, truth, eps_px=_EPS_PX), -1.0)
         curves = one_pass_curves(overlap, distances, normalised, num_frames)
-        return SequenceScore.of(sequence, boxes_xywh_px, seconds, one_pass_figures(curves), curves)
+        return VideoScore.of(video, boxes_xywh_px, seconds, one_pass_figures(curves), curves)
 
-    def summarise(self, scores: Sequence[SequenceScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-        """Return the figures and the mean curves of several sequences."""
+    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+        """Return the figures and the mean curves of several videos."""
         curves = {name: rows.mean(axis=0) for name, rows in stack_curves(scores).items()}
         return one_pass_figures(curves), curves

@@ -16,14 +16,14 @@ from ctsdk.evaluation.protocols.measures import (
     shares_from,
     shares_within,
 )
-from ctsdk.evaluation.scores import EvaluationProtocol, SequenceScore, boxes_to_score, stack_curves
+from ctsdk.evaluation.scores import EvaluationProtocol, VideoScore, boxes_to_score, stack_curves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
 
 __all__ = ["TrackingNetProtocol"]
 
@@ -36,10 +36,10 @@ class TrackingNetProtocol(EvaluationProtocol):
     3. Overlap and distance may equal their thresholds; NaN is a miss.
     4. ``success``, ``precision`` and ``normalized_precision`` are areas by the trapezium rule, so that a perfect
        tracker has 100: over overlaps from 0 to 1, distances from 0 to 50 px and from 0 to 0.5 of the true box, 21
-       thresholds each. Every sequence weighs the same.
-    5. ``coverage`` is the share of frames, of all sequences pooled, in which left, top, width and height add up to more
+       thresholds each. Every video weighs the same.
+    5. ``coverage`` is the share of frames, of all videos pooled, in which left, top, width and height add up to more
        than 0.
-    6. A sequence without a result file counts as zero boxes: see :meth:`missing`.
+    6. A video without a result file counts as zero boxes: see :meth:`missing`.
 
     Figures are in percent.
     """
@@ -55,13 +55,13 @@ class TrackingNetProtocol(EvaluationProtocol):
 
     def score(
         self,
-        sequence: VideoSequence,
+        video: Video,
         boxes_xywh_px: NDArray[np.float64],
         seconds: NDArray[np.float64] | None = None,
-    ) -> SequenceScore:
-        """Score the boxes of one sequence; see :meth:`EvaluationProtocol.score`."""
-        truth = np.round(sequence.boxes_xywh_px)
-        boxes = np.round(boxes_to_score(sequence, boxes_xywh_px))[: len(truth)]
+    ) -> VideoScore:
+        """Score the boxes of one video; see :meth:`EvaluationProtocol.score`."""
+        truth = np.round(video.boxes_xywh_px)
+        boxes = np.round(boxes_to_score(video, boxes_xywh_px))[: len(truth)]
         boxes = np.concatenate([boxes, np.full((len(truth) - len(boxes), 4), np.nan)])
         boxes[0] = truth[0]
         distances, normalised = centre_distances_px(boxes, truth), _normalised_distances(boxes, truth)
@@ -71,18 +71,18 @@ class TrackingNetProtocol(EvaluationProtocol):
             "normalised_precision": shares_within(normalised, self.thresholds["normalised_precision"], len(truth)),
         }
         figures = {"coverage": 100 * float((boxes.sum(axis=1) > 0).mean()), **_areas(curves)}
-        return SequenceScore.of(sequence, boxes_xywh_px, seconds, figures, curves, len(truth))
+        return VideoScore.of(video, boxes_xywh_px, seconds, figures, curves, len(truth))
 
-    def missing(self, sequence: VideoSequence) -> SequenceScore:
-        """Return the score of a sequence that has no result file.
+    def missing(self, video: Video) -> VideoScore:
+        """Return the score of a video that has no result file.
 
         Raises:
-            DataError: the truth of the sequence is not public.
+            DataError: the truth of the video is not public.
         """
-        return self.score(sequence, np.zeros((len(sequence), 4)))
+        return self.score(video, np.zeros((len(video), 4)))
 
-    def summarise(self, scores: Sequence[SequenceScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-        """Return the figures and the mean curves of several sequences."""
+    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+        """Return the figures and the mean curves of several videos."""
         curves = {name: rows.mean(axis=0) for name, rows in stack_curves(scores).items()}
         coverage = np.average([score.figures["coverage"] for score in scores], weights=[s.weight for s in scores])
         return {"coverage": float(coverage), **_areas(curves)}, curves

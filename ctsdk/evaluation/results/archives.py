@@ -23,7 +23,7 @@ __all__ = ["Archive", "list_folder"]
 _MAX_FILES: Final = 100_000
 _MAX_BYTES: Final = 1 << 30
 _MAX_BYTES_AT_ONCE: Final = 1 << 20
-# As in results/OTB2015/<tracker>/<sequence>/<file>, seen from the folder above results.
+# As in results/OTB2015/<tracker>/<video>/<file>, seen from the folder above results.
 _MAX_FOLDERS: Final = 5
 # Absolute, or with a drive, or upwards; a backslash separates folders on some systems.
 _OUTSIDE: Final = re.compile(r"^/|^[A-Za-z]:|\\|(?:^|/)\.\.(?:/|$)")

@@ -1,13 +1,13 @@
 """Result files as the public tools write them, byte for byte.
 
 ===========  ================================================================  ===================================
-format       boxes of a sequence, below the tool's folder of results           numbers
+format       boxes of a video, below the tool's folder of results           numbers
 ===========  ================================================================  ===================================
-``ostrack``  ``<tracker>/<parameters>[_<run>]/<sequence>.txt``                 tabs, cut toward zero
-``got10k``   ``GOT-10k/<tracker>/<sequence>/<sequence>_<repetition>.txt``,     commas, three decimals
-             of other sets ``OTB2015/<tracker>/<sequence>.txt``
-``lasot``    ``<tracker>_tracking_result/<sequence>.txt``                      commas, three decimals
-``pysot``    ``<tracker>/<sequence>.txt``                                      commas, as many decimals as it takes
+``ostrack``  ``<tracker>/<parameters>[_<run>]/<video>.txt``                 tabs, cut toward zero
+``got10k``   ``GOT-10k/<tracker>/<video>/<video>_<repetition>.txt``,     commas, three decimals
+             of other sets ``OTB2015/<tracker>/<video>.txt``
+``lasot``    ``<tracker>_tracking_result/<video>.txt``                      commas, three decimals
+``pysot``    ``<tracker>/<video>.txt``                                      commas, as many decimals as it takes
 ===========  ================================================================  ===================================
 
 ``ostrack`` is the layout of pytracking and of all who descend from it; the figures that the family publishes come from
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ctsdk.data.datasets import VideoDataset
-    from ctsdk.evaluation.results.predictions import TrackedSequence
+    from ctsdk.evaluation.results.predictions import TrackedVideo
 
 __all__ = ["NUMBERS", "Numbers", "write_results"]
 
@@ -133,11 +133,11 @@ class _Run:
 
     @property
     def _is_tree(self) -> bool:
-        """Whether every sequence has a folder, and its times a column per repetition."""
+        """Whether every video has a folder, and its times a column per repetition."""
         return self.format == "got10k" and self.key == "got10k"
 
-    def write(self, folder: Path, tracked: TrackedSequence) -> None:
-        """Write the files of one sequence."""
+    def write(self, folder: Path, tracked: TrackedVideo) -> None:
+        """Write the files of one video."""
         boxes, times = self.paths(tracked.name)
         numbers = NUMBERS[self.format]
         if times is not None and len(tracked.seconds):
@@ -145,10 +145,10 @@ class _Run:
             _write(folder / times, numbers.seconds(columns))
         _write(folder / boxes, numbers.boxes(tracked.boxes_xywh_px))
 
-    def paths(self, sequence: str) -> _Paths:
-        """Return where boxes and times of a sequence are; the latter None where the tool has no place for them."""
-        check_file_name(sequence)
-        name = spelling(self.format, self.key, sequence)
+    def paths(self, video: str) -> _Paths:
+        """Return where boxes and times of a video are; the latter None where the tool has no place for them."""
+        check_file_name(video)
+        name = spelling(self.format, self.key, video)
         if self.format == "ostrack":
             run = "" if self.repetition is None else f"_{self.repetition - 1:03d}"
             home = PurePath(self.tracker + run, _OSTRACK_FOLDERS.get(self.key, ""))
@@ -162,7 +162,7 @@ class _Run:
             return home / name / f"{name}_{self.repetition or 1:03d}.txt", home / name / f"{name}_time.txt"
         return home / f"{name}.txt", home / "times" / f"{name}_time.txt"
 
-    def _seconds(self, path: Path, tracked: TrackedSequence) -> NDArray[np.float64]:
+    def _seconds(self, path: Path, tracked: TrackedVideo) -> NDArray[np.float64]:
         """Return (N, R) times: those of `tracked`, and of the repetitions before it that share its file."""
         column = tracked.seconds[:, None]
         num_before = (self.repetition or 1) - 1 if self._is_tree else 0
@@ -182,37 +182,35 @@ def write_results(
     folder: str | Path,
     dataset: VideoDataset,
     tracker: str,
-    tracked: Iterable[TrackedSequence],
+    tracked: Iterable[TrackedVideo],
     *,
     repetition: int | None = None,
 ) -> list[Path]:
-    """Write tracked sequences as a tool writes them; return the files with the boxes.
+    """Write tracked videos as a tool writes them; return the files with the boxes.
 
-    Each file is written whole or not at all, a sequence's boxes after its times. Scores are not written.
+    Each file is written whole or not at all, a video's boxes after its times. Scores are not written.
 
     Args:
         format: whose files.
         folder: the tool's folder of results, such as ``results`` or ``tracking_results``.
         dataset: what was tracked; it decides on folders, and on names that the tools spell in different ways.
         tracker: what the tool is to call the tracker; for ``ostrack`` with its parameters: ``ostrack/vitb_256``.
-        tracked: the sequences.
+        tracked: the videos.
         repetition: which of several runs this is, counted from 1; None for the only one.
 
     Raises:
         ConfigError: the format is unknown, or has no such tracker or repetition.
-        DataError: a sequence comes twice, a name cannot be a file's, or earlier repetitions have no times.
+        DataError: a video comes twice, a name cannot be a file's, or earlier repetitions have no times.
         OutputError: a file cannot be written.
     """
     run = _Run(format, dataset_key(dataset), tracker, repetition)
     written: dict[Path, str] = {}
-    for sequence in tracked:
-        path = Path(folder) / run.paths(sequence.name)[0]
+    for video in tracked:
+        path = Path(folder) / run.paths(video.name)[0]
         if path in written:
-            raise DataError(
-                f"sequences {written[path]!r} and {sequence.name!r} both belong into {path}; expected each once."
-            )
-        run.write(Path(folder), sequence)
-        written[path] = sequence.name
+            raise DataError(f"videos {written[path]!r} and {video.name!r} both belong into {path}; expected each once.")
+        run.write(Path(folder), video)
+        written[path] = video.name
     return list(written)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
     from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["MANIFEST_FILE", "Manifest"]
@@ -40,7 +40,7 @@ class Manifest:
         adapter: the adapter's name.
         variant: member of the tracker's family, if the adapter has several.
         weights: :func:`~ctsdk.fingerprint.fingerprint` of the tracker.
-        dataset: name of the data set; empty for sequences that belong to none.
+        dataset: name of the data set; empty for videos that belong to none.
         split: which part of it.
         ctsdk: the version that tracked.
     """
@@ -53,7 +53,7 @@ class Manifest:
     ctsdk: str
 
     @classmethod
-    def of(cls, adapter: TrackerAdapter, tracker: nn.Module, dataset: Iterable[VideoSequence]) -> Manifest:
+    def of(cls, adapter: TrackerAdapter, tracker: nn.Module, dataset: Iterable[Video]) -> Manifest:
         """Return the manifest of an evaluation that begins now."""
         name, split = (dataset.name, dataset.split) if isinstance(dataset, VideoDataset) else ("", "")
         return cls(

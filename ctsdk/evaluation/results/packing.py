@@ -3,9 +3,9 @@
 ===============  ===================================================  ===================================
 server           entries of the archive                               how many
 ===============  ===================================================  ===================================
-``got10k``       ``<sequence>/``, ``<sequence>/<sequence>_001.txt``,  180 sequences, 1 or 3 repetitions
-                 ``<sequence>/<sequence>_time.txt``
-``trackingnet``  ``<sequence>.txt``                                   511 sequences
+``got10k``       ``<video>/``, ``<video>/<video>_001.txt``,  180 videos, 1 or 3 repetitions
+                 ``<video>/<video>_time.txt``
+``trackingnet``  ``<video>.txt``                                   511 videos
 ===============  ===================================================  ===================================
 
 Both servers read nothing but commas between numbers, and neither says so when it finds something else.
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ctsdk.data.datasets import VideoDataset
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
     from ctsdk.evaluation.results.formats import Numbers
-    from ctsdk.evaluation.results.predictions import TrackedSequence
+    from ctsdk.evaluation.results.predictions import TrackedVideo
     from ctsdk.evaluation.results.reading import ResultFiles
 
 __all__ = ["PackNumbers", "Server", "check_pack", "pack"]
@@ -57,7 +57,7 @@ _FILE_MODE: Final = 0o100644 << 16
 # The last bit is what a folder has in the attributes of MS-DOS.
 _FOLDER_MODE: Final = (0o040755 << 16) | 0x10
 
-_Runs: TypeAlias = "dict[str, list[TrackedSequence]]"
+_Runs: TypeAlias = "dict[str, list[TrackedVideo]]"
 
 
 def pack(
@@ -103,8 +103,8 @@ def pack(
     return path
 
 
-def check_pack(server: Server, dataset: VideoDataset, path: str | Path) -> dict[str, list[TrackedSequence]]:
-    """Read an archive again as the server would; return the repetitions of each sequence.
+def check_pack(server: Server, dataset: VideoDataset, path: str | Path) -> dict[str, list[TrackedVideo]]:
+    """Read an archive again as the server would; return the repetitions of each video.
 
     Raises:
         ConfigError: there is no such server.
@@ -123,7 +123,7 @@ def _check_dataset(server: Server, dataset: VideoDataset) -> None:
         raise DataError(f"the data set is {dataset}; the server expects {server} test. Open that split.")
     if len(dataset) != _NUM_SEQUENCES[server]:
         _logger.warning(
-            "%s has %d sequences here, and %d at the server, which expects all of them.",
+            "%s has %d videos here, and %d at the server, which expects all of them.",
             dataset,
             len(dataset),
             _NUM_SEQUENCES[server],
@@ -131,7 +131,7 @@ def _check_dataset(server: Server, dataset: VideoDataset) -> None:
 
 
 def _checked(server: Server, dataset: VideoDataset, found: ResultFiles) -> _Runs:
-    """Return the repetitions of each sequence if there is nothing wrong with any."""
+    """Return the repetitions of each video if there is nothing wrong with any."""
     faults = [f"{name}: no results" for name in found.missing]
     runs: _Runs = {}
     for name in found.paths:
@@ -141,28 +141,28 @@ def _checked(server: Server, dataset: VideoDataset, found: ResultFiles) -> _Runs
             faults.append(str(error))
     counts = {len(repetitions) for repetitions in runs.values()}
     if len(counts) > 1:
-        faults.append(f"some sequences have {min(counts)} repetitions and some {max(counts)}")
+        faults.append(f"some videos have {min(counts)} repetitions and some {max(counts)}")
     if faults:
         more = f"\n  and {len(faults) - _NUM_EXAMPLES} more" if len(faults) > _NUM_EXAMPLES else ""
         told = "".join(f"\n  {fault}" for fault in faults[:_NUM_EXAMPLES]) + more
         raise DataError(
             f"{found.files.place('')} cannot go to the {server} server; expected whole results of all "
-            f"{len(dataset)} sequences of {dataset}.{told}\nTrack these sequences again."
+            f"{len(dataset)} videos of {dataset}.{told}\nTrack these videos again."
         )
     return runs
 
 
-def _runs(server: Server, sequence: VideoSequence, found: ResultFiles) -> list[TrackedSequence]:
-    """Return the repetitions of one sequence; raise DataError for the first thing that is wrong."""
-    name = sequence.name
+def _runs(server: Server, video: Video, found: ResultFiles) -> list[TrackedVideo]:
+    """Return the repetitions of one video; raise DataError for the first thing that is wrong."""
+    name = video.name
     check_file_name(name)
     repetitions = []
     for read in found.read(name):
-        if len(read.boxes_xywh_px) != len(sequence):
-            raise DataError(f"{read.place}: {len(read.boxes_xywh_px)} boxes for {len(sequence)} frames")
+        if len(read.boxes_xywh_px) != len(video):
+            raise DataError(f"{read.place}: {len(read.boxes_xywh_px)} boxes for {len(video)} frames")
         tracked = read.checked()
-        # Whole pixels are off by less than one; anything else is another target, or another sequence.
-        first, given = tracked.boxes_xywh_px[0], sequence.boxes_xywh_px[0]
+        # Whole pixels are off by less than one; anything else is another target, or another video.
+        first, given = tracked.boxes_xywh_px[0], video.boxes_xywh_px[0]
         if not (np.abs(first - given) < 1).all():
             raise DataError(f"{read.place}: the first box is {first.tolist()}, the given one {given.tolist()}")
         if server == "got10k" and not len(tracked.seconds):
@@ -175,7 +175,7 @@ def _runs(server: Server, sequence: VideoSequence, found: ResultFiles) -> list[T
     return repetitions
 
 
-def _entries(server: Server, runs: Mapping[str, Sequence[TrackedSequence]], numbers: Numbers) -> dict[str, str]:
+def _entries(server: Server, runs: Mapping[str, Sequence[TrackedVideo]], numbers: Numbers) -> dict[str, str]:
     """Return the text of each entry by its name; folders have none."""
     if server == "trackingnet":
         return {f"{name}.txt": numbers.boxes(run.boxes_xywh_px) for name, (run,) in runs.items()}
@@ -213,7 +213,7 @@ def _check_places(archive: Archive, matches: Sequence[re.Match[str]]) -> None:
     around = sorted({match["around"] or "" for match in matches})
     if len(around) > 1:
         raise DataError(
-            f"{archive.place('')} has sequences in {around[0] or 'no folder'} and in {around[1]}; expected one folder "
+            f"{archive.place('')} has videos in {around[0] or 'no folder'} and in {around[1]}; expected one folder "
             "around all of them, or none. Pack the results again."
         )
     numbers: dict[str, list[int]] = {match["name"]: [] for match in matches}

@@ -1,4 +1,4 @@
-"""What a tracker said about one sequence, and a folder that keeps it exactly.
+"""What a tracker said about one video, and a folder that keeps it exactly.
 
 The folder is ctsdk's own: numbers come back bit for bit. For the files of other tools see
 :mod:`ctsdk.evaluation.results.formats`.
@@ -20,7 +20,7 @@ from ctsdk.storage.atomic import atomic_write
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PredictionFolder", "TrackedSequence", "check_file_name"]
+__all__ = ["PredictionFolder", "TrackedVideo", "check_file_name"]
 
 _Numbers: TypeAlias = "NDArray[np.float64]"
 
@@ -33,11 +33,11 @@ _MAX_NAME_BYTES: Final = 200
 
 
 @dataclass(frozen=True, eq=False)
-class TrackedSequence:
-    """The boxes of one tracker on one sequence, fit to be scored and to be written.
+class TrackedVideo:
+    """The boxes of one tracker on one video, fit to be scored and to be written.
 
     Attributes:
-        name: of the sequence.
+        name: of the video.
         boxes_xywh_px: (N, 4) float64, one box per frame, the given first one included. A target that was lost has its
             last box.
         seconds: (N,) float64, how long each frame took; empty where nobody measured.
@@ -57,11 +57,11 @@ class TrackedSequence:
             object.__setattr__(self, attribute, np.asarray(getattr(self, attribute), dtype=np.float64))
         boxes, seconds, scores = self.boxes_xywh_px, self.seconds, self.scores
         if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) < 1:
-            raise DataError(f"sequence {self.name!r}: boxes have shape {boxes.shape}; expected (N, 4) with N >= 1.")
+            raise DataError(f"video {self.name!r}: boxes have shape {boxes.shape}; expected (N, 4) with N >= 1.")
         for what, values in (("seconds", seconds), ("scores", scores)):
             if values.shape not in ((0,), (len(boxes),)):
                 raise DataError(
-                    f"sequence {self.name!r}: {what} have shape {values.shape} for {len(boxes)} boxes; expected one "
+                    f"video {self.name!r}: {what} have shape {values.shape} for {len(boxes)} boxes; expected one "
                     "per box, or none at all."
                 )
         is_box: NDArray[np.bool_] = np.all(np.isfinite(boxes) & (boxes >= (-np.inf, -np.inf, 0.0, 0.0)), axis=1)
@@ -70,7 +70,7 @@ class TrackedSequence:
             if not fits.all():
                 frame = int(np.flatnonzero(~fits)[0])
                 seen = values[frame].tolist()
-                raise DataError(f"sequence {self.name!r}: {what} {frame} is {seen}; expected {expected}.")
+                raise DataError(f"video {self.name!r}: {what} {frame} is {seen}; expected {expected}.")
 
     def __len__(self) -> int:
         return len(self.boxes_xywh_px)
@@ -78,7 +78,7 @@ class TrackedSequence:
 
 @dataclass(frozen=True)
 class PredictionFolder:
-    """A folder of tracked sequences, three files each.
+    """A folder of tracked videos, three files each.
 
     ======================  =================================================
     ``<name>.txt``          a line ``left,top,width,height`` per frame
@@ -87,7 +87,7 @@ class PredictionFolder:
     ======================  =================================================
 
     Numbers have as many digits as it takes to read the same ones again. Each file is written whole or not at all, and
-    the boxes last: where they are, the sequence is complete.
+    the boxes last: where they are, the video is complete.
 
     Attributes:
         root: the folder; it is made when something is written.
@@ -96,22 +96,22 @@ class PredictionFolder:
     root: Path
 
     def has(self, name: str) -> bool:
-        """Whether a sequence is there, complete.
+        """Whether a video is there, complete.
 
         Raises:
             DataError: `name` cannot be the name of a file.
         """
         return self._path(name).is_file()
 
-    def write(self, tracked: TrackedSequence) -> Path:
-        """Write a sequence, in place of what was there under its name; return the file of its boxes.
+    def write(self, tracked: TrackedVideo) -> Path:
+        """Write a video, in place of what was there under its name; return the file of its boxes.
 
         Raises:
             DataError: its name cannot be the name of a file.
             OutputError: a file cannot be written.
         """
         boxes = self._path(tracked.name)
-        # While the files are of two runs, the sequence must not look complete.
+        # While the files are of two runs, the video must not look complete.
         _remove(boxes)
         for ending, values in (("_time", tracked.seconds), ("_scores", tracked.scores)):
             if len(values):
@@ -121,17 +121,17 @@ class PredictionFolder:
         _write(boxes, tracked.boxes_xywh_px)
         return boxes
 
-    def read(self, name: str) -> TrackedSequence:
+    def read(self, name: str) -> TrackedVideo:
         """Return what was written under `name`.
 
         Raises:
             DataError: it is not there, or a file is damaged.
         """
         if not self.has(name):
-            raise DataError(f"{self._path(name)} does not exist; expected the boxes of sequence {name!r}. Track it.")
+            raise DataError(f"{self._path(name)} does not exist; expected the boxes of video {name!r}. Track it.")
         boxes = self._rows(self._path(name), 4)
         try:
-            return TrackedSequence(name, boxes, self._column(name, "_time"), self._column(name, "_scores"))
+            return TrackedVideo(name, boxes, self._column(name, "_time"), self._column(name, "_scores"))
         except DataError as error:
             raise DataError(f"{self._path(name)}: {error}") from error
 
@@ -142,7 +142,7 @@ class PredictionFolder:
     def _rows(self, path: Path, width: int) -> _Numbers:
         files = Folder(self.root)
         if not files.read(path.name).endswith(b"\n"):
-            raise DataError(f"{path} was cut: its last line has no end. Delete it, and track the sequence again.")
+            raise DataError(f"{path} was cut: its last line has no end. Delete it, and track the video again.")
         return np.array(read_rows(files, path.name, width), dtype=np.float64)
 
     def _path(self, name: str, ending: str = "") -> Path:
@@ -151,7 +151,7 @@ class PredictionFolder:
 
 
 def check_file_name(name: str) -> None:
-    """Refuse the name of a sequence or a tracker that could not be part of a file's name, or would leave its folder.
+    """Refuse the name of a video or a tracker that could not be part of a file's name, or would leave its folder.
 
     Blanks, dots and a hyphen at the start are common and fine.
 
@@ -163,7 +163,7 @@ def check_file_name(name: str) -> None:
     if name in ("", ".", "..") or is_odd or len(name.encode()) > _MAX_NAME_BYTES:
         raise DataError(
             f"{name!r:.300} cannot be part of a file's name; expected a name without slashes, backslashes and control "
-            f"characters, of at most {_MAX_NAME_BYTES} bytes. Rename the sequence, or the tracker."
+            f"characters, of at most {_MAX_NAME_BYTES} bytes. Rename the video, or the tracker."
         )
     if name.endswith(("_time", "_scores")):
         raise DataError(

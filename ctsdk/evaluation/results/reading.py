@@ -1,6 +1,6 @@
 """Result files of any tracker: found in a folder or a zip archive, and read as they are.
 
-Whatever tool wrote them, a sequence's boxes are in ``<sequence>.txt``, or in ``<sequence>/<sequence>_001.txt`` and
+Whatever tool wrote them, a video's boxes are in ``<video>.txt``, or in ``<video>/<video>_001.txt`` and
 further numbers for further repetitions. A few tools spell names in their own way; see
 :mod:`ctsdk.evaluation.results.spellings`. Numbers are separated by commas, tabs or blanks. They are not judged here:
 what becomes of NaN, of negative sizes and of missing rows is for the protocols to say.
@@ -20,7 +20,7 @@ from ctsdk.data.readers.files import Folder
 from ctsdk.data.readers.text import read_rows
 from ctsdk.errors import DataError
 from ctsdk.evaluation.results.archives import Archive, list_folder
-from ctsdk.evaluation.results.predictions import TrackedSequence
+from ctsdk.evaluation.results.predictions import TrackedVideo
 from ctsdk.evaluation.results.spellings import dataset_key, folder_key, spellings
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ _NUM_EXAMPLES: Final = 5
 
 @dataclass(frozen=True, eq=False)
 class FoundSequence:
-    """What the files of some tracker say about one sequence.
+    """What the files of some tracker say about one video.
 
     Attributes:
-        name: of the sequence, as the data set has it.
+        name: of the video, as the data set has it.
         place: the file with the boxes.
         boxes_xywh_px: (M, 4) float64, whatever the file says: there may be NaN, infinite numbers and negative sizes.
         seconds: (K,) float64, whatever the file says; empty if there is none for this repetition.
@@ -53,14 +53,14 @@ class FoundSequence:
     boxes_xywh_px: NDArray[np.float64]
     seconds: NDArray[np.float64]
 
-    def checked(self) -> TrackedSequence:
-        """Return it as a tracked sequence.
+    def checked(self) -> TrackedVideo:
+        """Return it as a tracked video.
 
         Raises:
             DataError: a box is not finite or of negative size, or there are not as many times as boxes.
         """
         try:
-            return TrackedSequence(self.name, self.boxes_xywh_px, self.seconds)
+            return TrackedVideo(self.name, self.boxes_xywh_px, self.seconds)
         except DataError as error:
             raise DataError(f"{self.place}: {error}") from error
 
@@ -71,9 +71,9 @@ class ResultFiles:
 
     Attributes:
         files: the folder or archive.
-        paths: of each sequence that was found, the files with its boxes, one per repetition.
-        times: of each such sequence, the file with its times, if there is one.
-        missing: the sequences that were not found, in the data set's order.
+        paths: of each video that was found, the files with its boxes, one per repetition.
+        times: of each such video, the file with its times, if there is one.
+        missing: the videos that were not found, in the data set's order.
     """
 
     files: Files
@@ -82,13 +82,13 @@ class ResultFiles:
     missing: tuple[str, ...]
 
     def read(self, name: str) -> list[FoundSequence]:
-        """Return the repetitions of a sequence.
+        """Return the repetitions of a video.
 
         Raises:
             DataError: it was not found, or a line of a file does not hold the numbers that it should.
         """
         if name not in self.paths:
-            raise DataError(f"there are no results of sequence {name!r}, only of {_some(self.paths)}.")
+            raise DataError(f"there are no results of video {name!r}, only of {_some(self.paths)}.")
         seconds = self._seconds(name)
         return [
             FoundSequence(name, self.files.place(path), np.array(read_rows(self.files, path, 4)), column)
@@ -113,11 +113,11 @@ def find_results(place: str | Path, dataset: VideoDataset) -> ResultFiles:
 
     Args:
         place: a folder, or a zip archive, which is not unpacked.
-        dataset: whose sequences are looked for; its annotations are not read.
+        dataset: whose videos are looked for; its annotations are not read.
 
     Raises:
         DataError: `place` is neither; it is too large, or an archive that is damaged or points out of itself; no
-            sequence was found, or one in several places.
+            video was found, or one in several places.
     """
     place = Path(place)
     if place.is_dir():
@@ -138,12 +138,12 @@ def _is_of_another(path: PurePosixPath, key: str) -> bool:
 
 
 def _match(files: Files, paths: Sequence[PurePosixPath], names: Mapping[str, Sequence[str]]) -> ResultFiles:
-    """Find the files of each sequence.
+    """Find the files of each video.
 
     Args:
         files: where they are.
         paths: of the text files.
-        names: of each sequence, what it may be called.
+        names: of each video, what it may be called.
     """
     flat, trees = _by_name(paths)
     known = {str(path) for path in paths}
@@ -192,13 +192,13 @@ def _refuse(
     if several:
         name, places = next(iter(several.items()))
         raise DataError(
-            f"{len(several)} sequences have results in several places, {name!r} in "
+            f"{len(several)} videos have results in several places, {name!r} in "
             f"{_some(map(files.place, places))}. Give the folder of one tracker's results on one data set."
         )
     if not found:
         seen = f"only {_some(map(str, paths))}" if paths else "no text files at all"
         raise DataError(
-            f"{files.place('')} has results of no sequence, {seen}; expected files such as <sequence>.txt. Give the "
+            f"{files.place('')} has results of no video, {seen}; expected files such as <video>.txt. Give the "
             "folder of the tracker's results on this data set."
         )
 

@@ -17,7 +17,7 @@ from tests.helpers.fixtures import grey, jpeg, pack_lmdb, write
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
 
 BOXES = b"1,2,30,20\n1.5,2,30,20\n2,2,30,20\n"
 
@@ -33,7 +33,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def levels(video: VideoSequence) -> list[int]:
+def levels(video: Video) -> list[int]:
     # The mean, because a video codec keeps no grey exactly.
     return [round(video.frame(index).mean()) for index in range(len(video))]
 

@@ -13,7 +13,7 @@ from tests.helpers.fixtures import grey, jpeg, level_of, write
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
 
 
 def write_video(root: Path, regions: list[str], *, frames: str = "color/{:08d}.jpg") -> Path:
@@ -25,7 +25,7 @@ def write_video(root: Path, regions: list[str], *, frames: str = "color/{:08d}.j
     return root / "ants1"
 
 
-def read_video(root: Path, **options: str) -> VideoSequence:
+def read_video(root: Path, **options: str) -> Video:
     return pickle.loads(pickle.dumps(open_vot(root, **options))).find("ants1")
 
 

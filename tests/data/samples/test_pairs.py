@@ -13,13 +13,13 @@ from ctsdk.data.samples.augmentation import Augmentation
 from ctsdk.data.samples.mixture import Mixture
 from ctsdk.data.samples.pairs import PairDataset, Sample, batches
 from ctsdk.data.samples.sampling import FrameSampling
-from ctsdk.data.sequences import VideoSequence
 from ctsdk.data.synthetic.motion import SyntheticConfig
 from ctsdk.data.synthetic.photographs import procedural_textures
-from ctsdk.data.synthetic.videos import synthetic_sequences
+from ctsdk.data.synthetic.videos import synthetic_videos
+from ctsdk.data.videos import Video
 from ctsdk.engine.batch import Batch, TrackerSpec
 from ctsdk.errors import ConfigError, DataError
-from tests.helpers.counted_videos import SIZE_PX, Counted, as_dataset, frames_read, video
+from tests.helpers.counted_videos import SIZE_PX, Counted, as_dataset, frames_read, make_video
 
 SPEC = TrackerSpec(template_size=32, search_size=64)
 STILL = replace(SPEC, search_centre_jitter=0.0, search_scale_jitter=0.0)
@@ -42,12 +42,12 @@ def equal(first: Batch | Sample, second: Batch | Sample) -> bool:
 
 
 @pytest.fixture(scope="module")
-def synthetic() -> list[VideoSequence]:
+def synthetic() -> list[Video]:
     config = SyntheticConfig(frame_size_px=(128, 96), num_frames=20, target_size_px=(16.0, 30.0))
-    return synthetic_sequences(6, seed=3, images=procedural_textures(0, 4, (160, 120)), config=config)
+    return synthetic_videos(6, seed=3, images=procedural_textures(0, 4, (160, 120)), config=config)
 
 
-def test_sample_has_the_shapes_of_the_spec(synthetic: list[VideoSequence]) -> None:
+def test_sample_has_the_shapes_of_the_spec(synthetic: list[Video]) -> None:
     spec = replace(SPEC, num_templates=2, num_searches=3)
 
     sample = PairDataset(synthetic, spec, seed=0, length=4)[1]
@@ -59,7 +59,7 @@ def test_sample_has_the_shapes_of_the_spec(synthetic: list[VideoSequence]) -> No
     assert dtypes == {torch.float32}
 
 
-def test_sample_depends_on_seed_and_index_alone(synthetic: list[VideoSequence]) -> None:
+def test_sample_depends_on_seed_and_index_alone(synthetic: list[Video]) -> None:
     forwards = PairDataset(synthetic, SPEC, seed=5, length=None)
     backwards = PairDataset(synthetic, SPEC, seed=5, length=100)
     other = PairDataset(synthetic, SPEC, seed=6, length=100)
@@ -73,7 +73,7 @@ def test_sample_depends_on_seed_and_index_alone(synthetic: list[VideoSequence]) 
     assert not any(equal(seen[0], sample) for sample in [*seen[1:], other[0]])
 
 
-def test_samples_are_those_of_the_first_release(synthetic: list[VideoSequence]) -> None:
+def test_samples_are_those_of_the_first_release(synthetic: list[Video]) -> None:
     """Figures in the documentation were measured on these draws."""
     batch = PairDataset(synthetic, SPEC, seed=7, length=None).batch(range(4))
 
@@ -98,15 +98,15 @@ def test_samples_are_those_of_the_first_release(synthetic: list[VideoSequence]) 
     torch.testing.assert_close(batch.searches.mean((0, 2, 3, 4)), search_means, rtol=0, atol=0.01)
 
 
-def test_sample_of_a_million_is_drawn_directly(synthetic: list[VideoSequence]) -> None:
+def test_sample_of_a_million_is_drawn_directly(synthetic: list[Video]) -> None:
     dataset = PairDataset(synthetic, SPEC, seed=5, length=None)
 
     assert equal(dataset[1_000_000], dataset[1_000_000])
 
 
-def test_unvaried_crops_are_bit_for_bit_those_of_test_time(synthetic: list[VideoSequence]) -> None:
+def test_unvaried_crops_are_bit_for_bit_those_of_test_time(synthetic: list[Video]) -> None:
     single = synthetic[0]
-    first = VideoSequence("one", single.boxes_xywh_px[:1], single.visible[:1], single.size_px, single.read_frame)
+    first = Video("one", single.boxes_xywh_px[:1], single.visible[:1], single.size_px, single.read_frame)
 
     sample = PairDataset([first], STILL, seed=0, length=1, augmentation=Augmentation.none())[0]
 
@@ -115,7 +115,7 @@ def test_unvaried_crops_are_bit_for_bit_those_of_test_time(synthetic: list[Video
         assert torch.equal(crops[0], normalise(pixels, SPEC.mean, SPEC.std))
 
 
-def test_box_of_an_unjittered_crop_is_centred(synthetic: list[VideoSequence]) -> None:
+def test_box_of_an_unjittered_crop_is_centred(synthetic: list[Video]) -> None:
     sample = PairDataset(synthetic, STILL, seed=0, length=1, augmentation=Augmentation.none())[0]
 
     for boxes, size in ((sample.template_boxes, 32), (sample.search_boxes, 64)):
@@ -126,7 +126,7 @@ def test_box_of_an_unjittered_crop_is_centred(synthetic: list[VideoSequence]) ->
 @pytest.mark.parametrize("augmentation", [Augmentation.none(), Augmentation(joint_flip=1.0), Augmentation(flip=1.0)])
 def test_box_stays_on_the_target(augmentation: Augmentation) -> None:
     boxes = np.tile([[30.0, 20.0, 20.0, 12.0], [70.0, 50.0, 16.0, 24.0], [20.0, 40.0, 30.0, 16.0]], (7, 1))
-    moving = VideoSequence("moving", boxes, np.ones(21, dtype=bool), SIZE_PX, Counted(boxes))
+    moving = Video("moving", boxes, np.ones(21, dtype=bool), SIZE_PX, Counted(boxes))
     dataset = PairDataset([moving], SPEC, seed=0, length=12, augmentation=replace(augmentation, greyscale=0.0))
 
     for index in range(12):
@@ -140,10 +140,8 @@ def test_box_stays_on_the_target(augmentation: Augmentation) -> None:
 
 
 def test_search_follows_the_template_within_the_gap() -> None:
-    sequence = video([True] * 60)
-    dataset = PairDataset(
-        [sequence], replace(STILL, max_gap=5, num_searches=2), 0, 60, augmentation=Augmentation.none()
-    )
+    video = make_video([True] * 60)
+    dataset = PairDataset([video], replace(STILL, max_gap=5, num_searches=2), 0, 60, augmentation=Augmentation.none())
 
     gaps = set()
     for index in range(60):
@@ -155,7 +153,7 @@ def test_search_follows_the_template_within_the_gap() -> None:
 
 def test_further_templates_precede_the_first() -> None:
     dataset = PairDataset(
-        [video([True] * 60)], replace(STILL, max_gap=5, num_templates=3), 0, 40, augmentation=Augmentation.none()
+        [make_video([True] * 60)], replace(STILL, max_gap=5, num_templates=3), 0, 40, augmentation=Augmentation.none()
     )
 
     gaps = set()
@@ -166,25 +164,25 @@ def test_further_templates_precede_the_first() -> None:
 
 
 def test_only_visible_frames_are_used() -> None:
-    sequence = video(number % 7 == 3 for number in range(50))
-    dataset = PairDataset([sequence], replace(SPEC, max_gap=10), 0, 40)
+    video = make_video(number % 7 == 3 for number in range(50))
+    dataset = PairDataset([video], replace(SPEC, max_gap=10), 0, 40)
 
     for index in range(40):
         dataset[index]
-    assert set(frames_read(sequence)) == set(range(3, 50, 7))
+    assert set(frames_read(video)) == set(range(3, 50, 7))
 
 
 def test_one_frame_is_its_own_pair_and_is_read_once() -> None:
-    sequence = video([True])
+    video = make_video([True])
     spec = replace(SPEC, num_templates=2, num_searches=2)
 
-    PairDataset([sequence], spec, seed=0, length=1)[0]
+    PairDataset([video], spec, seed=0, length=1)[0]
 
-    assert frames_read(sequence) == [0]
+    assert frames_read(video) == [0]
 
 
 def test_videos_are_drawn_uniformly_whatever_their_length() -> None:
-    long, short = video([True] * 100, name="long"), video([True] * 20, name="short")
+    long, short = make_video([True] * 100, name="long"), make_video([True] * 20, name="short")
     dataset = PairDataset([long, short], SPEC, seed=0, length=200)
 
     for index in range(200):
@@ -194,15 +192,19 @@ def test_videos_are_drawn_uniformly_whatever_their_length() -> None:
 
 
 def test_boxes_that_never_fit_end_in_an_error() -> None:
-    sequence = video([True] * 20, (500, 30, 16, 16), name="broken")
+    video = make_video([True] * 20, (500, 30, 16, 16), name="broken")
 
     with pytest.raises(DataError, match=r"100 drawings gave no usable pair.*'broken'"):
-        PairDataset([sequence], SPEC, seed=0, length=1)[0]
-    assert frames_read(sequence) == []
+        PairDataset([video], SPEC, seed=0, length=1)[0]
+    assert frames_read(video) == []
 
 
 def test_a_single_image_without_a_box_is_drawn_again() -> None:
-    empty, lost, seen = video([True], (40, 30, 0, 16)), video([True], (40, float("nan"), 9, 9)), video([True])
+    empty, lost, seen = (
+        make_video([True], (40, 30, 0, 16)),
+        make_video([True], (40, float("nan"), 9, 9)),
+        make_video([True]),
+    )
     dataset = PairDataset([empty, lost, seen], SPEC, seed=0, length=20)
 
     for index in range(20):
@@ -212,18 +214,18 @@ def test_a_single_image_without_a_box_is_drawn_again() -> None:
 
 @pytest.mark.parametrize("column", [0, 2])
 def test_frames_without_a_box_are_not_used(column: int) -> None:
-    sequence = video([True] * 30)
-    sequence.boxes_xywh_px[2:28, column] = np.nan if column == 0 else 0.0
-    sequence.boxes_xywh_px[10:12] = (40, 30, 16, 16)
-    dataset = PairDataset([sequence], SPEC, seed=0, length=40)
+    video = make_video([True] * 30)
+    video.boxes_xywh_px[2:28, column] = np.nan if column == 0 else 0.0
+    video.boxes_xywh_px[10:12] = (40, 30, 16, 16)
+    dataset = PairDataset([video], SPEC, seed=0, length=40)
 
     for index in range(40):
         dataset[index]
-    assert set(frames_read(sequence)) == {0, 1, 10, 11, 28, 29}
+    assert set(frames_read(video)) == {0, 1, 10, 11, 28, 29}
 
 
 def test_jitter_has_the_spread_of_the_spec() -> None:
-    dataset = PairDataset([video([True] * 20)], SPEC, seed=0, length=400, augmentation=Augmentation.none())
+    dataset = PairDataset([make_video([True] * 20)], SPEC, seed=0, length=400, augmentation=Augmentation.none())
 
     boxes = torch.cat([dataset[index].search_boxes for index in range(400)])
 
@@ -237,7 +239,7 @@ def test_jitter_has_the_spread_of_the_spec() -> None:
 
 def test_templates_are_jittered_where_the_spec_says_so() -> None:
     spec = replace(SPEC, template_centre_jitter=1.0, template_scale_jitter=0.1)
-    dataset = PairDataset([video([True] * 20)], spec, seed=0, length=20)
+    dataset = PairDataset([make_video([True] * 20)], spec, seed=0, length=20)
 
     boxes = torch.cat([dataset[index].template_boxes for index in range(20)])
     centres = boxes[:, :2] + 0.5 * boxes[:, 2:]
@@ -245,7 +247,7 @@ def test_templates_are_jittered_where_the_spec_says_so() -> None:
     assert len(set(boxes[:, 2].tolist())) > 4
 
 
-def test_greyscale_takes_the_colour_of_every_crop(synthetic: list[VideoSequence]) -> None:
+def test_greyscale_takes_the_colour_of_every_crop(synthetic: list[Video]) -> None:
     spec = replace(SPEC, num_searches=2, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     grey = Augmentation(greyscale=1.0, joint_flip=0.0, brightness=0.0, flip=0.0)
 
@@ -256,7 +258,7 @@ def test_greyscale_takes_the_colour_of_every_crop(synthetic: list[VideoSequence]
         assert torch.equal(crops[:, 0], crops[:, 2])
 
 
-def test_flip_is_drawn_per_crop_and_mirrors_the_box(synthetic: list[VideoSequence]) -> None:
+def test_flip_is_drawn_per_crop_and_mirrors_the_box(synthetic: list[Video]) -> None:
     off = Augmentation.none()
     plain = PairDataset(synthetic, SPEC, seed=0, length=1, augmentation=off)[0]
     flipped = PairDataset(synthetic, SPEC, seed=0, length=1, augmentation=replace(off, flip=1.0))[0]
@@ -282,7 +284,7 @@ def test_brightness_is_drawn_per_crop_and_clamped() -> None:
     off = Augmentation.none()
     whites, ratios = [], []
     for index in range(60):
-        dark = PairDataset([video([True] * 20)], spec, 0, 60, augmentation=replace(off, brightness=0.2))[index]
+        dark = PairDataset([make_video([True] * 20)], spec, 0, 60, augmentation=replace(off, brightness=0.2))[index]
         whites.append(float(dark.searches.max()))
         ratios.append(whites[-1] / float(dark.templates.max()))
 
@@ -292,7 +294,7 @@ def test_brightness_is_drawn_per_crop_and_clamped() -> None:
 
 
 def test_length_and_indices() -> None:
-    dataset = PairDataset([video([True] * 20)], SPEC, seed=0, length=3)
+    dataset = PairDataset([make_video([True] * 20)], SPEC, seed=0, length=3)
 
     assert len(dataset) == 3
     assert len(list(dataset)) == 3  # type: ignore[call-overload]
@@ -300,13 +302,13 @@ def test_length_and_indices() -> None:
         with pytest.raises(IndexError):
             dataset[index]
     with pytest.raises(DataError, match="no end"):
-        len(PairDataset([video([True] * 20)], SPEC, seed=0, length=None))
+        len(PairDataset([make_video([True] * 20)], SPEC, seed=0, length=None))
     for seed, length in ((-1, 3), (0, -3)):
         with pytest.raises(ConfigError, match="expected 0 or positive"):
-            PairDataset([video([True] * 20)], SPEC, seed=seed, length=length)
+            PairDataset([make_video([True] * 20)], SPEC, seed=seed, length=length)
 
 
-def test_batch_holds_the_samples_along_the_second_axis(synthetic: list[VideoSequence]) -> None:
+def test_batch_holds_the_samples_along_the_second_axis(synthetic: list[Video]) -> None:
     dataset = PairDataset(synthetic, replace(SPEC, num_templates=2), seed=0, length=3)
 
     batch = dataset.batch(range(3))
@@ -320,12 +322,12 @@ def test_batch_holds_the_samples_along_the_second_axis(synthetic: list[VideoSequ
 
 def test_a_batch_of_nothing_is_refused() -> None:
     with pytest.raises(DataError, match="no samples"):
-        PairDataset([video([True] * 20)], SPEC, seed=0, length=1).batch([])
+        PairDataset([make_video([True] * 20)], SPEC, seed=0, length=1).batch([])
 
 
 @ignore_worker_warnings
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_batches_resume_where_they_stopped(synthetic: list[VideoSequence], num_workers: int) -> None:
+def test_batches_resume_where_they_stopped(synthetic: list[Video], num_workers: int) -> None:
     dataset = PairDataset(synthetic, SPEC, seed=0, length=None)
     wanted = [dataset.batch(range(3 * number, 3 * number + 3)) for number in range(4)]
 
@@ -336,7 +338,7 @@ def test_batches_resume_where_they_stopped(synthetic: list[VideoSequence], num_w
     assert all(equal(next(rest), batch) for batch in wanted[2:])
 
 
-def test_batches_end_with_the_dataset(synthetic: list[VideoSequence]) -> None:
+def test_batches_end_with_the_dataset(synthetic: list[Video]) -> None:
     dataset = PairDataset(synthetic, SPEC, seed=0, length=7)
 
     assert [batch.size for batch in batches(dataset, 3)] == [3, 3, 1]
@@ -344,7 +346,7 @@ def test_batches_end_with_the_dataset(synthetic: list[VideoSequence]) -> None:
     assert list(batches(dataset, 3, start=3)) == []
 
 
-def test_batches_leave_the_global_random_state_alone(synthetic: list[VideoSequence]) -> None:
+def test_batches_leave_the_global_random_state_alone(synthetic: list[Video]) -> None:
     before = torch.get_rng_state()
 
     next(batches(PairDataset(synthetic, SPEC, seed=0, length=None), 2))
@@ -354,14 +356,14 @@ def test_batches_leave_the_global_random_state_alone(synthetic: list[VideoSequen
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"start": -1}, {"num_workers": -1}])
 def test_batches_out_of_range_are_refused(wrong: dict[str, int]) -> None:
-    dataset = PairDataset([video([True] * 20)], SPEC, seed=0, length=3)
+    dataset = PairDataset([make_video([True] * 20)], SPEC, seed=0, length=3)
 
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         batches(dataset, **{"batch_size": 2, **wrong})
 
 
-def test_dataset_can_be_sent_to_another_process(synthetic: list[VideoSequence]) -> None:
-    mixture = Mixture((synthetic, as_dataset([video([True] * 20), video([True])])), (1, 1))
+def test_dataset_can_be_sent_to_another_process(synthetic: list[Video]) -> None:
+    mixture = Mixture((synthetic, as_dataset([make_video([True] * 20), make_video([True])])), (1, 1))
     dataset = PairDataset(mixture, SPEC, seed=0, length=5)
 
     before = pickle.loads(pickle.dumps(dataset))[4]
@@ -371,7 +373,7 @@ def test_dataset_can_be_sent_to_another_process(synthetic: list[VideoSequence]) 
 
 
 def test_a_mixture_draws_samples_of_all_its_data_sets() -> None:
-    long, image = video([True] * 20), video([True])
+    long, image = make_video([True] * 20), make_video([True])
     dataset = PairDataset(Mixture(([long], as_dataset([image])), (3, 1)), SPEC, seed=0, length=200)
 
     for index in range(200):
@@ -382,9 +384,9 @@ def test_a_mixture_draws_samples_of_all_its_data_sets() -> None:
 
 def test_frames_of_changing_size_are_cut_by_their_own_size() -> None:
     """A mirrored box lies on its target whichever size the frame has."""
-    sequence = video([True] * 40, smaller_from=20)
+    video = make_video([True] * 40, smaller_from=20)
     exact = Augmentation(greyscale=0.0, joint_flip=1.0, brightness=0.0, flip=0.0, mirror_shift_px=0.0)
-    dataset = PairDataset([sequence], STILL, seed=0, length=20, augmentation=exact)
+    dataset = PairDataset([video], STILL, seed=0, length=20, augmentation=exact)
 
     for index in range(20):
         sample = dataset[index]
@@ -394,20 +396,20 @@ def test_frames_of_changing_size_are_cut_by_their_own_size() -> None:
             assert columns.max().item() == pytest.approx((x + width).item() - 0.5, abs=1)
             assert (crop > crop.max() - 0.5).sum() == pytest.approx((width * height).item(), rel=0.1)
             assert y > 0
-    assert {number >= 20 for number in frames_read(sequence)} == {False, True}
+    assert {number >= 20 for number in frames_read(video)} == {False, True}
 
 
 def test_an_unknown_size_changes_no_sample() -> None:
-    known = video([True] * 30, (2, 60, 20, 30))
+    known = make_video([True] * 30, (2, 60, 20, 30))
     unknown = replace(known, size_px=None)
 
-    samples = [PairDataset([sequence], SPEC, seed=0, length=10) for sequence in (known, unknown)]
+    samples = [PairDataset([video], SPEC, seed=0, length=10) for video in (known, unknown)]
 
     assert all(equal(samples[0][index], samples[1][index]) for index in range(10))
 
 
 def test_what_cannot_be_read_is_said_once_and_drawn_again(caplog: pytest.LogCaptureFixture) -> None:
-    fine, damaged = video([True] * 20, name="fine"), video([True] * 20, name="damaged", broken=range(2, 20))
+    fine, damaged = make_video([True] * 20, name="fine"), make_video([True] * 20, name="damaged", broken=range(2, 20))
     lost = as_dataset([fine, damaged, *[fine] * 6], broken=[2])
     dataset = PairDataset(lost, STILL, 0, 150, augmentation=Augmentation.none(), max_unreadable=1.0)
     again = PairDataset(lost, STILL, 0, 150, augmentation=Augmentation.none(), max_unreadable=1.0)
@@ -424,7 +426,7 @@ def test_what_cannot_be_read_is_said_once_and_drawn_again(caplog: pytest.LogCapt
 
 
 def test_what_can_never_be_read_ends_in_an_error() -> None:
-    dataset = PairDataset([video([True] * 20, broken=range(20))], SPEC, 0, 1, max_unreadable=1.0)
+    dataset = PairDataset([make_video([True] * 20, broken=range(20))], SPEC, 0, 1, max_unreadable=1.0)
 
     with pytest.raises(DataError, match=r"(?s)100 times in 1 samples something could not be read.*jpg is damaged"):
         dataset[0]
@@ -434,7 +436,7 @@ def test_what_can_never_be_read_ends_in_an_error() -> None:
 def test_too_much_that_cannot_be_read_ends_the_batches_at_the_same_one() -> None:
     ends = []
     for num_workers in (0, 2):
-        dataset = PairDataset([video([True] * 20, broken=[3, 4])], SPEC, 0, None, max_unreadable=0.01)
+        dataset = PairDataset([make_video([True] * 20, broken=[3, 4])], SPEC, 0, None, max_unreadable=0.01)
         with pytest.raises(DataError) as caught:
             list(batches(dataset, 4, num_workers=num_workers))
         ends.append((dataset.faults.num_samples, str(caught.value)))
@@ -447,7 +449,7 @@ def test_too_much_that_cannot_be_read_ends_the_batches_at_the_same_one() -> None
 @ignore_worker_warnings
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_errors_read_the_same_whatever_process_makes_the_samples(num_workers: int) -> None:
-    dataset = PairDataset([video([True] * 20, (500, 30, 16, 16))], SPEC, 0, None)
+    dataset = PairDataset([make_video([True] * 20, (500, 30, 16, 16))], SPEC, 0, None)
 
     with pytest.raises(DataError, match=r"^sample 0 \(seed 0\): 100 drawings gave no usable pair"):
         next(batches(dataset, 2, num_workers=num_workers))
@@ -455,19 +457,19 @@ def test_errors_read_the_same_whatever_process_makes_the_samples(num_workers: in
 
 def test_a_sampling_of_another_spec_is_refused() -> None:
     with pytest.raises(ConfigError, match="does not draw the crops of"):
-        PairDataset([video([True])], SPEC, 0, None, sampling=FrameSampling(2, 1, (5,)))
+        PairDataset([make_video([True])], SPEC, 0, None, sampling=FrameSampling(2, 1, (5,)))
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.5])
 def test_a_share_that_is_none_is_refused(wrong: float) -> None:
     with pytest.raises(ConfigError, match="max_unreadable"):
-        PairDataset([video([True])], SPEC, 0, None, max_unreadable=wrong)
+        PairDataset([make_video([True])], SPEC, 0, None, max_unreadable=wrong)
 
 
 @ignore_worker_warnings
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_batches_of_a_mixture_do_not_depend_on_the_workers(synthetic: list[VideoSequence], num_workers: int) -> None:
-    sets = (synthetic, as_dataset([video([True] * 20, broken=[3]), video([True])], broken=[1]))
+def test_batches_of_a_mixture_do_not_depend_on_the_workers(synthetic: list[Video], num_workers: int) -> None:
+    sets = (synthetic, as_dataset([make_video([True] * 20, broken=[3]), make_video([True])], broken=[1]))
     plain, with_workers = (PairDataset(Mixture(sets), SPEC, 0, 24, max_unreadable=1.0) for _ in range(2))
 
     pairs = zip(batches(plain, 4), batches(with_workers, 4, num_workers=num_workers), strict=True)
@@ -480,16 +482,16 @@ def test_batches_of_a_mixture_do_not_depend_on_the_workers(synthetic: list[Video
 def test_video_checks_its_shapes_and_its_frames() -> None:
     boxes, visible = np.zeros((3, 4)), np.ones(3, dtype=bool)
     with pytest.raises(DataError, match=r"'v' has boxes of shape \(3, 4\) and visibility of shape \(2,\)"):
-        VideoSequence("v", boxes, visible[:2], SIZE_PX, Counted(boxes))
+        Video("v", boxes, visible[:2], SIZE_PX, Counted(boxes))
     with pytest.raises(DataError, match="frames 0 to 2; frame 3"):
-        VideoSequence("v", boxes, visible, SIZE_PX, Counted(boxes)).frame(3)
+        Video("v", boxes, visible, SIZE_PX, Counted(boxes)).frame(3)
     with pytest.raises(DataError, match=r"is 120 x 90 px; expected the video's 121 x 90"):
-        VideoSequence("v", boxes, visible, (121, 90), Counted(boxes)).frame(0)
+        Video("v", boxes, visible, (121, 90), Counted(boxes)).frame(0)
     with pytest.raises(DataError, match="a frame is a NoneType"):
-        VideoSequence("v", boxes, visible, SIZE_PX, lambda _: None).frame(0)  # type: ignore[arg-type, return-value]
+        Video("v", boxes, visible, SIZE_PX, lambda _: None).frame(0)  # type: ignore[arg-type, return-value]
 
 
-def test_batches_can_be_pinned(synthetic: list[VideoSequence], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_can_be_pinned(synthetic: list[Video], monkeypatch: pytest.MonkeyPatch) -> None:
     # A DataLoader asks for it where there is a GPU; here nothing can be pinned.
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor.clone())
     portion = PairDataset(synthetic, SPEC, seed=0, length=None)._portion([0, 1])

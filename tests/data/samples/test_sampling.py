@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ctsdk.data.samples.sampling import FrameSampling, SamplingRule
 from ctsdk.engine.batch import TrackerSpec
 from ctsdk.errors import ConfigError
-from tests.helpers.counted_videos import video
+from tests.helpers.counted_videos import make_video
 
 SPEC = TrackerSpec(template_size=32, search_size=64)
 
@@ -25,10 +25,10 @@ seeds = st.integers(0, 1000)
 def test_causal_frames(visible: list[bool], num_templates: int, num_searches: int, gap: int, seed: int) -> None:
     sampling = FrameSampling(num_templates, num_searches, (gap,))
 
-    frames = sampling.draw(video(visible), np.random.default_rng(seed))
+    frames = sampling.draw(make_video(visible), np.random.default_rng(seed))
 
     if frames is None:
-        assert not sampling.accepts(video(visible))
+        assert not sampling.accepts(make_video(visible))
         return
     first, *more = frames[:num_templates]
     searches = frames[num_templates:]
@@ -64,11 +64,11 @@ def test_trident_frames(
 ) -> None:
     reach = reach[: num_templates - 1]
     sampling = FrameSampling(num_templates, num_searches, tuple(reach), rule)
-    sequence = video(visible)
-    sequence.boxes_xywh_px[::3, 2] = 0.0
-    usable = sequence.usable
+    video = make_video(visible)
+    video.boxes_xywh_px[::3, 2] = 0.0
+    usable = video.usable
 
-    frames = sampling.draw(sequence, np.random.default_rng(seed))
+    frames = sampling.draw(video, np.random.default_rng(seed))
 
     if frames is None:
         # Without further templates, one usable frame is enough.
@@ -84,47 +84,47 @@ def test_trident_frames(
         else:
             assert search - gap <= frame < search
         assert usable[frame] or rule != "trident"
-        assert sequence.boxes_xywh_px[frame, 2] > 0 or rule == "trident_pro"
+        assert video.boxes_xywh_px[frame, 2] > 0 or rule == "trident_pro"
 
 
 def test_each_rule_draws_the_further_templates_that_the_others_do_not() -> None:
     """Frames that are hidden, and hidden frames without a box."""
-    sequence = video(number % 4 == 0 for number in range(60))
-    sequence.boxes_xywh_px[1::4, 2] = 0.0
+    video = make_video(number % 4 == 0 for number in range(60))
+    video.boxes_xywh_px[1::4, 2] = 0.0
 
     kinds = {}
     for rule in ("trident", "stark", "trident_pro"):
         sampling = FrameSampling(2, 1, (20,), rule)
-        drawn = [sampling.draw(sequence, np.random.default_rng(seed)) for seed in range(60)]
+        drawn = [sampling.draw(video, np.random.default_rng(seed)) for seed in range(60)]
         kinds[rule] = {frames[1] % 4 for frames in drawn if frames}
 
     assert kinds == {"trident": {0}, "stark": {0, 2, 3}, "trident_pro": {0, 1, 2, 3}}
 
 
 def test_trident_templates_lie_on_both_sides_of_the_search() -> None:
-    sampling, sequence = FrameSampling(1, 1, (), "trident"), video([True] * 40)
+    sampling, video = FrameSampling(1, 1, (), "trident"), make_video([True] * 40)
 
-    drawn = [sampling.draw(sequence, np.random.default_rng(seed)) for seed in range(60)]
+    drawn = [sampling.draw(video, np.random.default_rng(seed)) for seed in range(60)]
 
     assert {frames[0] < frames[1] for frames in drawn if frames} == {False, True}
 
 
 def test_the_reach_grows_until_something_is_usable() -> None:
-    sequence = video([True] + [False] * 80 + [True])
+    video = make_video([True] + [False] * 80 + [True])
 
-    assert FrameSampling(1, 1, (5,)).draw(sequence, np.random.default_rng(0)) == [0, 81]
+    assert FrameSampling(1, 1, (5,)).draw(video, np.random.default_rng(0)) == [0, 81]
 
 
 @pytest.mark.parametrize("rule", ["causal", "trident"])
 def test_a_single_image_is_every_frame(rule: SamplingRule) -> None:
     sampling = FrameSampling.of(replace(SPEC, num_templates=2, num_searches=3), rule)
 
-    assert sampling.draw(video([False]), np.random.default_rng(0)) == [0] * 5
+    assert sampling.draw(make_video([False]), np.random.default_rng(0)) == [0] * 5
 
 
 @pytest.mark.parametrize("rule", ["causal", "trident", "trident_pro", "stark"])
 def test_nothing_usable_is_no_frames(rule: SamplingRule) -> None:
-    assert FrameSampling.of(SPEC, rule).draw(video([False] * 30), np.random.default_rng(0)) is None
+    assert FrameSampling.of(SPEC, rule).draw(make_video([False] * 30), np.random.default_rng(0)) is None
 
 
 @pytest.mark.parametrize(
@@ -132,24 +132,27 @@ def test_nothing_usable_is_no_frames(rule: SamplingRule) -> None:
     [(20, 5, True), (20, 4, False), (19, 19, False), (300, 5, True), (300, 4, False), (1, 1, True), (1, 0, True)],
 )
 def test_which_videos_are_accepted(num_frames: int, num_usable: int, accepted: bool) -> None:
-    sequence = video(number < num_usable for number in range(num_frames))
+    video = make_video(number < num_usable for number in range(num_frames))
 
-    assert FrameSampling.of(SPEC).accepts(sequence) is accepted
+    assert FrameSampling.of(SPEC).accepts(video) is accepted
 
 
 def test_more_crops_take_more_usable_frames() -> None:
     sampling = FrameSampling.of(replace(SPEC, num_templates=2, num_searches=3))
 
-    assert [sampling.accepts(video(number < usable for number in range(30))) for usable in (10, 11)] == [False, True]
+    assert [sampling.accepts(make_video(number < usable for number in range(30))) for usable in (10, 11)] == [
+        False,
+        True,
+    ]
     assert "at least 20 frames, and in at least 11 of them" in sampling.needs
 
 
 def test_frames_without_a_box_are_not_usable() -> None:
-    sequence = video([True] * 20)
-    sequence.boxes_xywh_px[:8] = np.nan
-    sequence.boxes_xywh_px[8:16, 3] = 0.0
+    video = make_video([True] * 20)
+    video.boxes_xywh_px[:8] = np.nan
+    video.boxes_xywh_px[8:16, 3] = 0.0
 
-    assert not FrameSampling.of(SPEC).accepts(sequence)
+    assert not FrameSampling.of(SPEC).accepts(video)
 
 
 def test_the_reach_is_that_of_the_spec_unless_another_is_given() -> None:

@@ -216,7 +216,7 @@ def test_a_run_on_data_sets_that_validates_needs_some_to_validate_on(sets: dict[
 
 
 def test_synthetic_videos_are_the_default(photographs: Path, sets: dict[str, str]) -> None:
-    data = {"photographs": str(photographs), "num_sequences": 4}
+    data = {"photographs": str(photographs), "num_videos": 4}
     settings = config(data, validate_every=2, validation_batches=1)
 
     (validation,) = validation_batches(settings, SPEC)
@@ -249,7 +249,7 @@ def test_overrides_name_data_sets() -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        ({"train": ["a:b"], "seed": 3, "num_sequences": 9}, "num_sequences, seed is for synthetic videos"),
+        ({"train": ["a:b"], "seed": 3, "num_videos": 9}, "num_videos, seed is for synthetic videos"),
         ({"train": ["a:b"], "photographs": "here"}, "photographs is for synthetic videos"),
         ({"train": ["a:b", {"spec": "c:d", "ratio": 2}]}, "some data sets of train have a ratio"),
         ({"validation": [{"spec": "a:b", "ratio": 2}, "c:d"]}, "some data sets of validation have a ratio"),

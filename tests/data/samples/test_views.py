@@ -16,7 +16,7 @@ from ctsdk.data.samples.views import Frames, View, draw_views
 from ctsdk.engine.batch import Prediction, TrackerSpec
 from ctsdk.errors import DataError
 from ctsdk.tracking import CropSession
-from tests.helpers.counted_videos import SIZE_PX, Counted, frames_read, video
+from tests.helpers.counted_videos import SIZE_PX, Counted, frames_read, make_video
 from tests.helpers.toy import toy_adapter
 
 if TYPE_CHECKING:
@@ -107,25 +107,25 @@ def test_labels_are_off_by_what_is_asked() -> None:
 
 
 def test_frames_are_read_once_and_only_where_needed() -> None:
-    known, unknown = video([True] * 5), video([True] * 5, smaller_from=3)
-    for sequence in (known, unknown):
-        frames = Frames(sequence)
+    known, unknown = make_video([True] * 5), make_video([True] * 5, smaller_from=3)
+    for video in (known, unknown):
+        frames = Frames(video)
         assert frames.size_px(1) == SIZE_PX
-        assert frames_read(sequence) == ([] if sequence is known else [1])
+        assert frames_read(video) == ([] if video is known else [1])
         assert frames.pixels(1) is frames.pixels(1)
-        assert frames_read(sequence) == [1]
+        assert frames_read(video) == [1]
     assert Frames(unknown).size_px(4) == (3 * SIZE_PX[0] // 4, SIZE_PX[1])
 
 
 def test_a_frame_that_cannot_be_read_says_so() -> None:
     with pytest.raises(UnreadableError, match=r"image 2\.jpg is damaged"):
-        Frames(video([True] * 5, broken=[2])).pixels(2)
+        Frames(make_video([True] * 5, broken=[2])).pixels(2)
     with pytest.raises(UnreadableError, match="is 120 x 90 px; expected the video's 121 x 90"):
-        Frames(replace(video([True] * 5), size_px=(121, 90))).pixels(2)
+        Frames(replace(make_video([True] * 5), size_px=(121, 90))).pixels(2)
 
 
 def test_mirrored_boxes_are_off_by_what_is_asked() -> None:
-    frames, rng = Frames(video([True] * 5, (40, 30, 16, 12))), np.random.default_rng(0)
+    frames, rng = Frames(make_video([True] * 5, (40, 30, 16, 12))), np.random.default_rng(0)
     still = replace(SPEC, search_centre_jitter=0.0, search_scale_jitter=0.0)
 
     lefts = []
@@ -141,7 +141,7 @@ def test_mirrored_boxes_are_off_by_what_is_asked() -> None:
 def test_views_take_sizes_and_factors_of_their_kind() -> None:
     spec = replace(SPEC, num_templates=2, template_factor=2.0, search_factor=5.0)
 
-    views = draw_views(Frames(video([True] * 5)), [3, 1, 4], spec, None, np.random.default_rng(0))
+    views = draw_views(Frames(make_video([True] * 5)), [3, 1, 4], spec, None, np.random.default_rng(0))
 
     assert views is not None
     assert [(view.frame, view.factor, view.size) for view in views] == [(3, 2.0, 32), (1, 2.0, 32), (4, 5.0, 64)]
@@ -150,10 +150,10 @@ def test_views_take_sizes_and_factors_of_their_kind() -> None:
 
 @pytest.mark.parametrize("box", [(500, 30, 16, 16), (40, 30, 0, 16), (40, float("nan"), 16, 16), (40, 30, 16, -1)])
 def test_no_box_and_padding_only_are_no_views(box: BoxPx) -> None:
-    sequence = video([True] * 5, box)
+    video = make_video([True] * 5, box)
 
-    assert draw_views(Frames(sequence), [0, 1], SPEC, None, np.random.default_rng(0)) is None
-    assert frames_read(sequence) == []
+    assert draw_views(Frames(video), [0, 1], SPEC, None, np.random.default_rng(0)) is None
+    assert frames_read(video) == []
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Protocols by name, and every figure, curve and per-frame value that the public tools gave for recorded boxes.
 
-Each file in ``golden/metrics`` holds sequences, two trackers' boxes, and what the tools said about them.
+Each file in ``golden/metrics`` holds videos, two trackers' boxes, and what the tools said about them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.evaluation.protocols.measures import overlaps
 from ctsdk.evaluation.protocols.names import PROTOCOLS, make_protocol
 from ctsdk.evaluation.protocols.ope import OnePassProtocol
 from ctsdk.evaluation.protocols.trackingnet import TrackingNetProtocol
-from ctsdk.evaluation.scores import Evaluation, SequenceScore
-from tests.helpers.scored_videos import TRUTH, box_pairs, boxes, moved, no_frame, steady, video
+from ctsdk.evaluation.scores import Evaluation, VideoScore
+from tests.helpers.scored_videos import TRUTH, box_pairs, boxes, make_video, moved, no_frame, steady
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,7 @@ TOLERANCES = {"ostrack": 2e-4, "pytracking": 2e-4, "got10k_toolkit": 1e-8}
 class Recording:
     """One golden file."""
 
-    sequences: dict[str, VideoSequence]
+    videos: dict[str, Video]
     boxes: dict[str, dict[str, NDArray[np.float64]]]
     expected: dict[str, Any]
 
@@ -74,22 +74,22 @@ class Recording:
 def recording(path: Path) -> Recording:
     content = json.loads(path.read_text(encoding="utf-8"))
     return Recording(
-        {sequence["name"]: as_video(sequence) for sequence in content["sequences"]},
+        {video["name"]: as_video(video) for video in content["sequences"]},
         {s["name"]: {t: numbers(boxes) for t, boxes in s["predictions"].items()} for s in content["sequences"]},
         content["expected"],
     )
 
 
-def as_video(sequence: Mapping[str, Any]) -> VideoSequence:
-    hidden = np.array(sequence["full_occlusion"]) | np.array(sequence["out_of_view"])
-    return VideoSequence(
-        sequence["name"],
-        numbers(sequence["gt"]),
+def as_video(video: Mapping[str, Any]) -> Video:
+    hidden = np.array(video["full_occlusion"]) | np.array(video["out_of_view"])
+    return Video(
+        video["name"],
+        numbers(video["gt"]),
         hidden == 0,
-        tuple(sequence["image_size"]),
+        tuple(video["image_size"]),
         no_frame,
-        labels={name: np.array(sequence[name]) for name in ("absence", "cover")},
-        attributes=tuple(sequence["attributes"]),
+        labels={name: np.array(video[name]) for name in ("absence", "cover")},
+        attributes=tuple(video["attributes"]),
     )
 
 
@@ -119,12 +119,12 @@ def seconds(num_frames: int) -> NDArray[np.float64]:
     return np.where(np.arange(num_frames) % 2, 0.02, 0.04)
 
 
-def score_of(protocol: EvaluationProtocol, path: Path, name: str, tracker: str) -> SequenceScore:
-    sequence, boxes = recording(path).sequences[name], recording(path).boxes[name][tracker]
-    return protocol.score(sequence, boxes, seconds(len(boxes)))
+def score_of(protocol: EvaluationProtocol, path: Path, name: str, tracker: str) -> VideoScore:
+    video, boxes = recording(path).videos[name], recording(path).boxes[name][tracker]
+    return protocol.score(video, boxes, seconds(len(boxes)))
 
 
-def scores_of(protocol: EvaluationProtocol, path: Path, names: list[str], tracker: str) -> tuple[SequenceScore, ...]:
+def scores_of(protocol: EvaluationProtocol, path: Path, names: list[str], tracker: str) -> tuple[VideoScore, ...]:
     """Each letter of `tracker` is a run."""
     return tuple(score_of(protocol, path, name, run) for name in names for run in tracker)
 
@@ -152,7 +152,7 @@ def check(
 def check_tracker(
     protocol: EvaluationProtocol, path: Path, tool: str, expected: Mapping[str, Any], tracker: str
 ) -> None:
-    """Compare sequence by sequence, then the data set, its subsets and its attributes."""
+    """Compare video by video, then the data set, its subsets and its attributes."""
     tolerance = TOLERANCES.get(tool, 1e-6)
     curve_scale = 100.0 if tool in ("ostrack", "pytracking") else 1.0
     for name, wanted in expected["per_sequence"].items():
@@ -160,13 +160,13 @@ def check_tracker(
             with pytest.raises(DataError):
                 scores_of(protocol, path, [name], tracker)
             continue
-        of_sequence = Evaluation(protocol, "one", scores_of(protocol, path, [name], tracker))
-        assert set(of_sequence.figures) <= set(of_sequence.sequences[0].figures)
-        figures = {**of_sequence.sequences[0].figures, **of_sequence.figures}
-        check(wanted, figures, of_sequence.curves, tolerance, curve_scale)
+        of_video = Evaluation(protocol, "one", scores_of(protocol, path, [name], tracker))
+        assert set(of_video.figures) <= set(of_video.videos[0].figures)
+        figures = {**of_video.videos[0].figures, **of_video.figures}
+        check(wanted, figures, of_video.curves, tolerance, curve_scale)
         if "per_frame" in wanted:
             check_frames(protocol, path, name, tracker, wanted["per_frame"])
-        after_the_first = len(recording(path).sequences[name]) - 1
+        after_the_first = len(recording(path).videos[name]) - 1
         assert wanted.get("length", after_the_first) == after_the_first
     for key in ("dataset", "overall", "overall_of_finite_sequences"):
         if key in expected:
@@ -180,7 +180,7 @@ def check_frames(
     protocol: EvaluationProtocol, path: Path, name: str, tracker: str, expected: Mapping[str, Any]
 ) -> None:
     assert isinstance(protocol, OnePassProtocol)
-    errors = protocol.frame_errors(recording(path).sequences[name], recording(path).boxes[name][tracker])
+    errors = protocol.frame_errors(recording(path).videos[name], recording(path).boxes[name][tracker])
     seen = {
         "overlap": errors.overlaps,
         "center_error": errors.distances_px,
@@ -205,7 +205,7 @@ def test_one_pass_figures_are_those_of_the_family(path: Path, tool: str, variant
     by_attribute = Evaluation(protocol, "all", scores_of(protocol, path, kept, tracker)).by_attribute()
     for attribute, wanted in expected.get("per_attribute", {}).items():
         assert by_attribute[attribute]["AUC"] == pytest.approx(wanted["AUC"], abs=2e-4)
-        having = [name for name in kept if attribute in recording(path).sequences[name].attributes]
+        having = [name for name in kept if attribute in recording(path).videos[name].attributes]
         assert having == wanted["sequences"]
     assert list(by_attribute) == sorted(by_attribute)
 
@@ -235,7 +235,7 @@ def test_figures_are_those_of_the_trackingnet_devkit(path: Path, tool: str, vari
     check_tracker(protocol, path, tool, expected, tracker)
     incomplete = expected["overall_with_missing_file"]
     scores = [
-        protocol.missing(recording(path).sequences[name])
+        protocol.missing(recording(path).videos[name])
         if name in incomplete["missing"]
         else score_of(protocol, path, name, tracker)
         for name in incomplete["sequences"]
@@ -258,9 +258,9 @@ def test_every_tool_is_compared() -> None:
 def test_a_protocol_says_who_it_is_and_survives_pickling(name: str, dataset_name: str) -> None:
     protocol = make_protocol(name, dataset_name)
     assert protocol.name == protocol.label == name
-    sequence = video()
-    boxes = moved(sequence.boxes_xywh_px, 1.0, 2.0, 3.0, 0.0)
-    score = protocol.score(sequence, boxes)
+    video = make_video()
+    boxes = moved(video.boxes_xywh_px, 1.0, 2.0, 3.0, 0.0)
+    score = protocol.score(video, boxes)
     again, copy = pickle.loads(pickle.dumps((protocol, score)))
     assert (again.label, again.scale, again.headline) == (name, protocol.scale, protocol.headline)
     evaluation, second = Evaluation(protocol, dataset_name, (score,)), Evaluation(again, dataset_name, (copy,))
@@ -287,29 +287,29 @@ def test_wrong_names_and_options_are_explained() -> None:
 @pytest.mark.parametrize("name", PROTOCOLS)
 @pytest.mark.parametrize("dataset_name", ["lasot", "got10k", "trackingnet"])
 def test_truth_behind_a_server_is_not_scored(name: str, dataset_name: str) -> None:
-    sequence = video(TRUTH[:1], num_frames=4)
+    video = make_video(TRUTH[:1], num_frames=4)
     with pytest.raises(DataError, match=r"its truth is not public.*pack the results for its server"):
-        make_protocol(name, dataset_name).score(sequence, np.ones((4, 4)))
+        make_protocol(name, dataset_name).score(video, np.ones((4, 4)))
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 @pytest.mark.parametrize("shape", [(0, 4), (4, 5), (4,)])
 def test_boxes_of_another_shape_are_refused(name: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match=r"have shape .*expected \(N, 4\)"):
-        make_protocol(name, "lasot").score(video(), np.ones(shape))
+        make_protocol(name, "lasot").score(make_video(), np.ones(shape))
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_the_boxes_of_the_caller_stay_as_they_are(name: str) -> None:
-    sequence = video()
-    boxes = sequence.boxes_xywh_px + 0.5
+    video = make_video()
+    boxes = video.boxes_xywh_px + 0.5
     boxes[2] = 0
     before = boxes.copy()
-    score = make_protocol(name, "otb").score(sequence, boxes, seconds(4))
+    score = make_protocol(name, "otb").score(video, boxes, seconds(4))
     np.testing.assert_array_equal(boxes, before)
     np.testing.assert_array_equal(score.boxes_xywh_px, before)
     np.testing.assert_array_equal(score.seconds, seconds(4))
-    assert (sequence.boxes_xywh_px == [10, 10, 20, 20]).all()
+    assert (video.boxes_xywh_px == [10, 10, 20, 20]).all()
 
 
 # -- any boxes --------------------------------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ PERFECT = {
 @steady
 @given(truth=boxes(5))
 def test_a_perfect_tracker_has_the_highest_figures(name: str, dataset_name: str, truth: NDArray[np.float64]) -> None:
-    figures = dict(make_protocol(name, dataset_name).score(video(truth), truth).figures)
+    figures = dict(make_protocol(name, dataset_name).score(make_video(truth), truth).figures)
     figures.pop("speed_fps", None)
     assert figures == pytest.approx({figure: PERFECT.get(figure, 100) for figure in figures})
 
@@ -356,7 +356,7 @@ def test_curves_are_shares_and_go_one_way(
 ) -> None:
     predicted, truth = pair
     protocol = make_protocol(name, dataset_name)
-    score = protocol.score(video(truth), predicted)
+    score = protocol.score(make_video(truth), predicted)
     for curve, values in score.curves.items():
         assert ((values >= 0) & (values <= 1)).all()
         steps = np.diff(values)
@@ -380,14 +380,14 @@ def test_a_better_box_never_lowers_the_headline(
     before, after = (overlaps(boxes[frame : frame + 1], truth[frame : frame + 1]) for boxes in (predicted, changed))
     worse, better = (predicted, changed) if before <= after else (changed, predicted)
     protocol = make_protocol(name, dataset_name)
-    low, high = (protocol.score(video(truth), boxes).figures[protocol.headline] for boxes in (worse, better))
+    low, high = (protocol.score(make_video(truth), boxes).figures[protocol.headline] for boxes in (worse, better))
     assert low <= high + 1e-9
 
 
 @pytest.mark.parametrize(("name", "dataset_name"), RULES)
 @steady
 @given(pairs=st.lists(box_pairs(), min_size=1, max_size=4), x_px=st.integers(0, 50), y_px=st.integers(0, 50))
-def test_neither_the_order_of_sequences_nor_the_place_of_the_target_matters(
+def test_neither_the_order_of_videos_nor_the_place_of_the_target_matters(
     name: str,
     dataset_name: str,
     pairs: list[tuple[NDArray[np.float64], NDArray[np.float64]]],
@@ -398,7 +398,7 @@ def test_neither_the_order_of_sequences_nor_the_place_of_the_target_matters(
 
     def figures(offset: NDArray[np.float64], step: int) -> dict[str, float]:
         scores = [
-            protocol.score(video(truth + offset, name=str(number)), predicted + offset, seconds(len(truth)))
+            protocol.score(make_video(truth + offset, name=str(number)), predicted + offset, seconds(len(truth)))
             for number, (predicted, truth) in enumerate(pairs)
         ]
         return Evaluation(protocol, dataset_name, tuple(scores[::step])).figures

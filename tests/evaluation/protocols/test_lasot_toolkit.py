@@ -7,13 +7,13 @@ import pytest
 
 from ctsdk.errors import DataError
 from ctsdk.evaluation.protocols.lasot_toolkit import LasotToolkitProtocol
-from tests.helpers.scored_videos import TRUTH, moved, video
+from tests.helpers.scored_videos import TRUTH, make_video, moved
 
 NAN = np.nan
 
 
-def figures(sequence: object = None, boxes: np.ndarray = TRUTH) -> list[float]:
-    score = LasotToolkitProtocol().score(sequence or video(), boxes)  # type: ignore[arg-type]
+def figures(video: object = None, boxes: np.ndarray = TRUTH) -> list[float]:
+    score = LasotToolkitProtocol().score(video or make_video(), boxes)  # type: ignore[arg-type]
     return [score.figures[name] for name in ("AUC", "P", "P_norm")]
 
 
@@ -22,15 +22,15 @@ def test_a_perfect_tracker_scores_twenty_of_twenty_one() -> None:
 
 
 def test_unseen_frames_miss_everything() -> None:
-    sequence = video(visible=np.array([False, True, True, False]))
-    assert figures(sequence) == pytest.approx([1000 / 21, 50, 50])
+    video = make_video(visible=np.array([False, True, True, False]))
+    assert figures(video) == pytest.approx([1000 / 21, 50, 50])
 
 
 def test_invalid_truth_misses_overlap_and_hits_the_rest() -> None:
     truth = TRUTH.copy()
     truth[2, 0] = 0
     truth[3] = NAN
-    assert figures(video(truth), moved(TRUTH, 200, 0, 0, 0)) == pytest.approx([500 / 21, 75, 75])
+    assert figures(make_video(truth), moved(TRUTH, 200, 0, 0, 0)) == pytest.approx([500 / 21, 75, 75])
 
 
 def test_broken_boxes_are_repaired() -> None:
@@ -47,7 +47,7 @@ def test_broken_boxes_are_repaired() -> None:
     boxes = TRUTH.copy()
     boxes[2] = [300, 200, 5, NAN]
     boxes[3] = 0
-    assert figures(video(truth), boxes) == pytest.approx([1000 / 21, 75, 75])
+    assert figures(make_video(truth), boxes) == pytest.approx([1000 / 21, 75, 75])
 
 
 def test_surplus_boxes_are_cut_and_too_few_refused() -> None:
@@ -56,12 +56,12 @@ def test_surplus_boxes_are_cut_and_too_few_refused() -> None:
         figures(boxes=TRUTH[:3])
 
 
-def test_the_mean_leaves_out_sequences_whose_curve_is_zero() -> None:
+def test_the_mean_leaves_out_videos_whose_curve_is_zero() -> None:
     protocol = LasotToolkitProtocol()
     # The only visible frame has truth at the border: no overlap counts, every distance does.
     truth = TRUTH * [0, 1, 1, 1]
-    at_border = protocol.score(video(truth, name="border", visible=np.array([True, False, False, False])), truth)
+    at_border = protocol.score(make_video(truth, name="border", visible=np.array([True, False, False, False])), truth)
     assert (at_border.figures["AUC"], at_border.figures["P"]) == (0, 25)
-    mean, _ = protocol.summarise([at_border, protocol.score(video(), TRUTH)])
+    mean, _ = protocol.summarise([at_border, protocol.score(make_video(), TRUTH)])
     assert mean == pytest.approx({"AUC": 2000 / 21, "P": 62.5, "P_norm": 62.5})
     assert np.isnan(protocol.summarise([at_border])[0]["AUC"])

@@ -7,13 +7,13 @@ import pytest
 
 from ctsdk.errors import DataError
 from ctsdk.evaluation.protocols.pysot import PysotProtocol
-from tests.helpers.scored_videos import TRUTH, moved, video
+from tests.helpers.scored_videos import TRUTH, make_video, moved
 
 NAN = np.nan
 
 
-def figures(dataset_name: str, sequence: object = None, boxes: np.ndarray = TRUTH) -> list[float]:
-    score = PysotProtocol(dataset_name).score(sequence or video(), boxes)  # type: ignore[arg-type]
+def figures(dataset_name: str, video: object = None, boxes: np.ndarray = TRUTH) -> list[float]:
+    score = PysotProtocol(dataset_name).score(video or make_video(), boxes)  # type: ignore[arg-type]
     return [score.figures[name] for name in ("AUC", "P", "P_norm")]
 
 
@@ -30,9 +30,9 @@ def test_no_box_is_replaced() -> None:
 
 
 def test_flags_count_on_lasot_only() -> None:
-    sequence = video(visible=np.array([True, True, False, False]))
-    assert figures("lasot", sequence) == pytest.approx([1000 / 21, 50, 50])
-    assert figures("otb", sequence) == pytest.approx([2000 / 21, 100, 100])
+    video = make_video(visible=np.array([True, True, False, False]))
+    assert figures("lasot", video) == pytest.approx([1000 / 21, 50, 50])
+    assert figures("otb", video) == pytest.approx([2000 / 21, 100, 100])
 
 
 def test_truth_at_the_border_misses_overlap_and_a_centre_outside_hits_the_rest() -> None:
@@ -40,9 +40,9 @@ def test_truth_at_the_border_misses_overlap_and_a_centre_outside_hits_the_rest()
     truth[1, 0] = 0
     truth[2, 0] = -50
     truth[3] = NAN
-    assert figures("uav123", video(truth), truth) == pytest.approx([500 / 21, 100, 100])
+    assert figures("uav123", make_video(truth), truth) == pytest.approx([500 / 21, 100, 100])
     # The centre of frame 1 is inside: there the distance does count.
-    assert figures("uav123", video(truth), moved(truth, 200, 0, 0, 0)) == pytest.approx([0, 50, 50])
+    assert figures("uav123", make_video(truth), moved(truth, 200, 0, 0, 0)) == pytest.approx([0, 50, 50])
 
 
 def test_a_box_is_expected_for_every_frame() -> None:

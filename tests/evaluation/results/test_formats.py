@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.evaluation.results.formats import NUMBERS, write_results
-from ctsdk.evaluation.results.predictions import TrackedSequence
+from ctsdk.evaluation.results.predictions import TrackedVideo
 from ctsdk.evaluation.results.reading import find_results
 
 if TYPE_CHECKING:
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
     from ctsdk.evaluation.results.spellings import ResultFormat
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[2] / "golden" / "formats.json").read_text())
@@ -24,7 +24,7 @@ BOXES = np.array(GOLDEN["boxes"])
 SECONDS = np.array(GOLDEN["times"])
 
 
-def unread(index: int) -> VideoSequence:
+def unread(index: int) -> Video:
     raise AssertionError("no annotation is needed to write or to find results")
 
 
@@ -32,8 +32,8 @@ def named(name: str, *names: str, split: str = "test") -> VideoDataset:
     return VideoDataset(name, split, names, unread)
 
 
-def tracked(name: str) -> TrackedSequence:
-    return TrackedSequence(name, BOXES, SECONDS, np.array(GOLDEN["scores"]))
+def tracked(name: str) -> TrackedVideo:
+    return TrackedVideo(name, BOXES, SECONDS, np.array(GOLDEN["scores"]))
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -47,20 +47,20 @@ def golden_tree(writer: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "sequence"),
+    ("dataset", "video"),
     [("lasot", "airplane-1"), ("got10k", "GOT-10k_Test_000001"), ("trackingnet", "zeCTm0BHmrE_0")],
 )
-def test_ostrack_files_are_those_of_the_family(dataset: str, sequence: str, tmp_path: Path) -> None:
-    paths = write_results("ostrack", tmp_path, named(dataset, sequence), "ostrack/cfg", [tracked(sequence)])
+def test_ostrack_files_are_those_of_the_family(dataset: str, video: str, tmp_path: Path) -> None:
+    paths = write_results("ostrack", tmp_path, named(dataset, video), "ostrack/cfg", [tracked(video)])
 
     assert tree(tmp_path) == golden_tree(f"OSTrack running.py, dataset {dataset}")
-    assert [path.stem for path in paths] == [sequence]
+    assert [path.stem for path in paths] == [video]
 
 
 def test_got10k_files_are_those_of_the_toolkit_repetition_by_repetition(tmp_path: Path) -> None:
-    dataset, sequence = named("got10k", "GOT-10k_Test_000001"), tracked("GOT-10k_Test_000001")
+    dataset, video = named("got10k", "GOT-10k_Test_000001"), tracked("GOT-10k_Test_000001")
     for repetition in (1, 2):
-        write_results("got10k", tmp_path, dataset, "MyTracker", [sequence], repetition=repetition)
+        write_results("got10k", tmp_path, dataset, "MyTracker", [video], repetition=repetition)
 
     golden = golden_tree("got10k toolkit ExperimentGOT10k (two repetitions) and report() of subset test")
     assert tree(tmp_path) == golden
@@ -73,7 +73,7 @@ def test_got10k_files_of_other_sets_are_those_of_the_toolkit(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("tool", "dataset", "sequence", "path"),
+    ("tool", "dataset", "video", "path"),
     [
         ("ostrack", "uav123", "uav_bike1", "a/b/uav_bike1.txt"),
         ("ostrack", "uav123", "bike1", "a/b/uav_bike1.txt"),
@@ -93,13 +93,13 @@ def test_got10k_files_of_other_sets_are_those_of_the_toolkit(tmp_path: Path) -> 
     ],
 )
 def test_each_tool_has_its_folders_and_its_names(
-    tool: ResultFormat, dataset: str, sequence: str, path: str, tmp_path: Path
+    tool: ResultFormat, dataset: str, video: str, path: str, tmp_path: Path
 ) -> None:
     tracker = "a/b" if tool == "ostrack" else "t"
-    written = write_results(tool, tmp_path, named(dataset, sequence), tracker, [tracked(sequence)])
+    written = write_results(tool, tmp_path, named(dataset, video), tracker, [tracked(video)])
 
     assert [file.relative_to(tmp_path).as_posix() for file in written] == [path]
-    assert find_results(tmp_path, named(dataset, sequence)).missing == ()
+    assert find_results(tmp_path, named(dataset, video)).missing == ()
 
 
 def test_uav20l_is_a_set_of_its_own(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_uav20l_is_a_set_of_its_own(tmp_path: Path) -> None:
     written = write_results("got10k", tmp_path, dataset, "t", [tracked("bike1")])
 
     assert written == [tmp_path / "UAV20L" / "t" / "bike1.txt"]
-    with pytest.raises(DataError, match="results of no sequence"):
+    with pytest.raises(DataError, match="results of no video"):
         find_results(tmp_path, named("uav123", "uav_bike1", split="UAV123"))
 
 
@@ -132,7 +132,7 @@ def test_lasot_and_pysot_files_have_commas_and_no_times(tmp_path: Path) -> None:
 def test_repetition_written_again_replaces_its_own_times_and_drops_later_ones(tmp_path: Path) -> None:
     dataset = named("got10k", "s")
     for repetition, second in ((1, 1.0), (2, 2.0), (3, 3.0), (2, 4.0)):
-        one = TrackedSequence("s", BOXES[:1], np.array([second]))
+        one = TrackedVideo("s", BOXES[:1], np.array([second]))
         write_results("got10k", tmp_path, dataset, "t", [one], repetition=repetition)
 
     assert (tmp_path / "GOT-10k" / "t" / "s" / "s_time.txt").read_text() == "1.00000000,4.00000000\n"
@@ -171,7 +171,7 @@ def test_trackers_cannot_leave_the_folder(tracker: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sequence_that_comes_twice_is_refused(tmp_path: Path) -> None:
+def test_video_that_comes_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'Human4' and 'Human4_2' both belong into .*Human4\.txt"):
         write_results("got10k", tmp_path, named("otb"), "t", [tracked("Human4"), tracked("Human4_2")])
 
@@ -208,7 +208,7 @@ def test_written_results_are_found_and_read_up_to_their_digits(
     seconds = np.array(data.draw(st.lists(st.floats(0, 1e3), min_size=len(rows), max_size=len(rows))))
     dataset = named(data.draw(st.sampled_from(["got10k", "lasot", "trackingnet"])), "dog")
     tracker = "t/p" if tool == "ostrack" else "t"
-    write_results(tool, folder, dataset, tracker, [TrackedSequence("dog", boxes, seconds)])
+    write_results(tool, folder, dataset, tracker, [TrackedVideo("dog", boxes, seconds)])
 
     (back,) = find_results(folder, dataset).read("dog")
 

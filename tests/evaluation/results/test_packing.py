@@ -12,11 +12,11 @@ import pytest
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.got10k import open_got10k
 from ctsdk.data.readers.trackingnet import open_trackingnet
-from ctsdk.data.sequences import VideoSequence
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.evaluation.results.formats import write_results
 from ctsdk.evaluation.results.packing import check_pack, pack
-from ctsdk.evaluation.results.predictions import PredictionFolder, TrackedSequence
+from ctsdk.evaluation.results.predictions import PredictionFolder, TrackedVideo
 from tests.helpers.fixtures import write_fixture
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def no_frame(index: int) -> NDArray[np.uint8]:
 def split_of(name: str, *names: str, split: str = "test") -> VideoDataset:
     """Videos of four frames of which the first box is known."""
 
-    def read(index: int) -> VideoSequence:
-        return VideoSequence(names[index], BOXES[:1], np.ones(1, dtype=np.bool_), None, no_frame, num_frames=4)
+    def read(index: int) -> Video:
+        return Video(names[index], BOXES[:1], np.ones(1, dtype=np.bool_), None, no_frame, num_frames=4)
 
     return VideoDataset(name, split, names, read)
 
@@ -60,13 +60,13 @@ def golden(writer: str, archive: str) -> dict[str, str]:
 def keep(folder: Path, *names: str, boxes: NDArray[np.float64] = BOXES, seconds: NDArray[np.float64] = SECONDS) -> Path:
     """A folder of results as ctsdk keeps them."""
     for name in names:
-        PredictionFolder(folder).write(TrackedSequence(name, boxes, seconds))
+        PredictionFolder(folder).write(TrackedVideo(name, boxes, seconds))
     return folder
 
 
 def test_got10k_archive_is_that_of_the_family(tmp_path: Path) -> None:
     dataset = split_of("got10k", GOT)
-    write_results("ostrack", tmp_path, dataset, "ostrack/cfg", [TrackedSequence(GOT, BOXES, SECONDS)])
+    write_results("ostrack", tmp_path, dataset, "ostrack/cfg", [TrackedVideo(GOT, BOXES, SECONDS)])
 
     path = pack("got10k", dataset, tmp_path / "ostrack", tmp_path / "out" / "submit.zip", numbers="ostrack")
 
@@ -76,7 +76,7 @@ def test_got10k_archive_is_that_of_the_family(tmp_path: Path) -> None:
 
 def test_trackingnet_archive_is_that_of_the_family(tmp_path: Path) -> None:
     dataset = split_of("trackingnet", TRACKINGNET)
-    write_results("ostrack", tmp_path, dataset, "ostrack/cfg", [TrackedSequence(TRACKINGNET, BOXES, SECONDS)])
+    write_results("ostrack", tmp_path, dataset, "ostrack/cfg", [TrackedVideo(TRACKINGNET, BOXES, SECONDS)])
 
     path = pack("trackingnet", dataset, tmp_path / "ostrack", tmp_path / "submit.zip", numbers="ostrack")
 
@@ -84,7 +84,7 @@ def test_trackingnet_archive_is_that_of_the_family(tmp_path: Path) -> None:
 
 
 def test_got10k_archive_of_two_repetitions_is_that_of_the_toolkit(tmp_path: Path) -> None:
-    dataset, tracked = split_of("got10k", GOT), TrackedSequence(GOT, BOXES, SECONDS)
+    dataset, tracked = split_of("got10k", GOT), TrackedVideo(GOT, BOXES, SECONDS)
     for repetition in (1, 2):
         write_results("got10k", tmp_path, dataset, "MyTracker", [tracked], repetition=repetition)
 
@@ -152,15 +152,15 @@ def test_everything_that_is_wrong_is_listed_and_nothing_is_written(tmp_path: Pat
         pack("got10k", dataset, results, tmp_path / "t.zip")
 
     assert str(raised.value) == (
-        f"{results} cannot go to the got10k server; expected whole results of all 6 sequences of got10k test.\n"
+        f"{results} cannot go to the got10k server; expected whole results of all 6 videos of got10k test.\n"
         "  gone: no results\n"
         f"  {results}/short.txt: 3 boxes for 4 frames\n"
         f"  {results}/moved.txt: the first box is [11.0, 20.0, 30.0, 40.0], the given one [10.0, 20.0, 30.0, 40.0]\n"
         f"  {results}/untimed.txt: no times of this repetition beside it, which the server asks for: a column for "
         "each\n"
-        f"  {results}/lost.txt: sequence 'lost': box 3 is [nan, nan, nan, nan]; expected finite numbers and sizes of "
+        f"  {results}/lost.txt: video 'lost': box 3 is [nan, nan, nan, nan]; expected finite numbers and sizes of "
         "at least 0. Write a lost target as its last box.\n"
-        "Track these sequences again."
+        "Track these videos again."
     )
     assert (tmp_path / "t.zip").read_text() == "as before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "t.zip"]
@@ -182,10 +182,10 @@ def test_results_in_two_places_are_refused(tmp_path: Path) -> None:
 def test_repetitions_have_to_be_as_many_as_the_server_takes(tmp_path: Path) -> None:
     got10k = split_of("got10k", "a", "b")
     for repetition, names in ((1, "ab"), (2, "a")):
-        runs = [TrackedSequence(name, BOXES, SECONDS) for name in names]
+        runs = [TrackedVideo(name, BOXES, SECONDS) for name in names]
         write_results("got10k", tmp_path / "results", got10k, "t", runs, repetition=repetition)
 
-    with pytest.raises(DataError, match="some sequences have 1 repetitions and some 2"):
+    with pytest.raises(DataError, match="some videos have 1 repetitions and some 2"):
         pack("got10k", got10k, tmp_path / "results", tmp_path / "t.zip")
     trees = tmp_path / "results" / "GOT-10k" / "t"
     with pytest.raises(DataError, match="a: 2 repetitions, where the server takes one"):
@@ -198,7 +198,7 @@ def test_part_of_a_test_set_is_packed_with_a_warning(tmp_path: Path, caplog: pyt
         (tmp_path / f"{name}.txt").write_text("10 20 30 40\n" * 4)
     with caplog.at_level(logging.WARNING):
         part = pack("trackingnet", split_of("trackingnet", "v_0"), tmp_path, tmp_path / "part.zip")
-        assert "trackingnet test has 1 sequences here, and 511 at the server" in caplog.text
+        assert "trackingnet test has 1 videos here, and 511 at the server" in caplog.text
         caplog.clear()
         pack("trackingnet", split_of("trackingnet", *names), tmp_path, tmp_path / "all.zip")
     assert caplog.text == ""
@@ -266,7 +266,7 @@ def test_archives_of_others_are_checked_too(tmp_path: Path) -> None:
         for place, name in (("", "a"), ("Mine/", "b"))
         for end, text in (("001", row), ("time", times))
     }
-    with pytest.raises(DataError, match=r"has sequences in no folder and in Mine/; expected one folder around all"):
+    with pytest.raises(DataError, match=r"has videos in no folder and in Mine/; expected one folder around all"):
         check_pack("got10k", split_of("got10k", "a", "b"), make_zip(tmp_path / "apart.zip", **apart))
     second = make_zip(tmp_path / "second.zip", **{"a/a_002.txt": row, "a/a_time.txt": times})
     with pytest.raises(DataError, match=r"'a' in .* has the repetitions \[2\]; expected them to be counted from 1"):

@@ -8,16 +8,16 @@ import pytest
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.errors import DataError
-from ctsdk.evaluation.results.predictions import PredictionFolder, TrackedSequence
+from ctsdk.evaluation.results.predictions import PredictionFolder, TrackedVideo
 from ctsdk.evaluation.results.reading import find_results
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ctsdk.data.sequences import VideoSequence
+    from ctsdk.data.videos import Video
 
 
-def unread(index: int) -> VideoSequence:
+def unread(index: int) -> Video:
     raise AssertionError("no annotation is needed to find results")
 
 
@@ -59,7 +59,7 @@ def test_values_are_not_judged(tmp_path: Path) -> None:
 
     assert np.isnan(found.boxes_xywh_px[0]).all()
     assert found.boxes_xywh_px[1].tolist() == [-(2.0**63), 0, -1, np.inf]
-    with pytest.raises(DataError, match=r"dog\.txt: sequence 'dog': box 0 is \[nan"):
+    with pytest.raises(DataError, match=r"dog\.txt: video 'dog': box 0 is \[nan"):
         found.checked()
 
 
@@ -97,26 +97,26 @@ def test_boxes_are_found_wherever_a_tool_puts_them(dataset: str, name: str, path
     assert results.paths == {name: (path,)}
 
 
-def test_missing_sequences_are_named_in_order(tmp_path: Path) -> None:
+def test_missing_videos_are_named_in_order(tmp_path: Path) -> None:
     write(tmp_path, "b.txt")
     results = find_results(tmp_path, named("lasot", "c", "b", "a"))
 
     assert results.missing == ("c", "a")
-    with pytest.raises(DataError, match="no results of sequence 'c', only of b"):
+    with pytest.raises(DataError, match="no results of video 'c', only of b"):
         results.read("c")
 
 
 def test_nothing_found_says_what_is_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="results of no sequence, no text files at all; expected files such as"):
+    with pytest.raises(DataError, match="results of no video, no text files at all; expected files such as"):
         find_results(tmp_path, named("lasot", "a"))
     write(tmp_path, "b.txt", "c.md")
-    with pytest.raises(DataError, match=r"results of no sequence, only b\.txt; expected"):
+    with pytest.raises(DataError, match=r"results of no video, only b\.txt; expected"):
         find_results(tmp_path, named("lasot", "a"))
 
 
-def test_sequence_in_two_places_is_refused_with_both(tmp_path: Path) -> None:
+def test_video_in_two_places_is_refused_with_both(tmp_path: Path) -> None:
     write(tmp_path, "x/a.txt", "y/a.txt", "x/b.txt")
-    with pytest.raises(DataError, match=r"1 sequences .* 'a' in .*x/a\.txt, .*y/a\.txt\. Give the folder of one"):
+    with pytest.raises(DataError, match=r"1 videos .* 'a' in .*x/a\.txt, .*y/a\.txt\. Give the folder of one"):
         find_results(tmp_path, named("lasot", "a", "b"))
     write(tmp_path / "z", "bike1.txt", "uav_bike1.txt")
     with pytest.raises(DataError, match="several places"):
@@ -176,7 +176,7 @@ def test_times_are_found_beside_the_boxes_or_below(path: str, tmp_path: Path) ->
 
 def test_own_folder_is_read_like_any_other(tmp_path: Path) -> None:
     boxes = np.array([[0.1, -2.5, 3.0, 4.0]])
-    PredictionFolder(tmp_path).write(TrackedSequence("s", boxes, np.array([0.1]), np.array([0.9])))
+    PredictionFolder(tmp_path).write(TrackedVideo("s", boxes, np.array([0.1]), np.array([0.9])))
 
     (found,) = find_results(tmp_path, named("lasot", "s")).read("s")
 

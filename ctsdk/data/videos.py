@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["VideoSequence"]
+__all__ = ["Video"]
 
 
 @dataclass(frozen=True, eq=False)
-class VideoSequence:
+class Video:
     """N frames of one target.
 
     Attributes:
