@@ -121,7 +121,7 @@ def load_result(folder: str | Path, adapter: TrackerAdapter | None = None) -> Co
 def load_teacher(folder: str | Path) -> TrackerAdapter:
     """Return the adapter of a saved result, with the weights of the teacher that was compressed.
 
-    Which weights these are, the configuration of the run says. Without a word about them, the variant's own are taken.
+    The run's configuration names these weights; where it names none, they are those that the variant ships.
 
     Args:
         folder: where the result was saved.
