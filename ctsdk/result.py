@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ctsdk.engine.adapter import TrackerAdapter
 
-__all__ = ["CompressionResult", "load_result", "load_teacher"]
+__all__ = ["CompressionResult", "holds_result", "load_result", "load_teacher"]
 
 _FORMAT = 1
 _WEIGHTS_FILE, _DESCRIPTION_FILE = "student.safetensors", "result.json"
@@ -137,6 +137,11 @@ def load_teacher(folder: str | Path) -> TrackerAdapter:
     # A configuration that was made for another adapter says nothing about this one's weights.
     weights = named.weights if named is not None and named.name == description.adapter.name else None
     return load_adapter(description.adapter.name, description.adapter.variant, weights)
+
+
+def holds_result(folder: str | Path) -> bool:
+    """Whether a folder holds the description of a saved result."""
+    return (Path(folder) / _DESCRIPTION_FILE).is_file()
 
 
 class _Plan(pydantic.BaseModel):
