@@ -23,6 +23,6 @@ with tempfile.TemporaryDirectory() as folder:
     if not (package / "ctsdk_wheel_check" / "adapter.py").is_file():
         sys.exit("the wheel writes no adapter package")
 for name in ("mixformerv2", "ostrack", "seqtrack"):
-    adapter = ctsdk.load_adapter(name, variant="tiny")  # weights of the wheel's own
+    adapter = ctsdk.load_adapter(name, variant="tiny")  # with the weights that the wheel ships
     boxes = adapter.predict(adapter.teacher, adapter.example_batch()).boxes
     print(f"{name}: tiny predicts {boxes.tolist()}")

@@ -1,8 +1,8 @@
-"""Follow docs/tutorial/write-an-adapter.md to the letter in this Python environment, timed and counted.
+"""Run every block of docs/tutorial/write-an-adapter.md in this Python environment; time them, and count their lines.
 
-Every block is typed in, from top to bottom, in an empty folder: a block that names a file is written to it, Python and
-shell blocks run in processes of their own, and what the page shows as output is compared. ctsdk is installed already;
-the package that the page installs is removed again.
+The blocks run from top to bottom in an empty folder. A block that names a file is written to it; Python and shell
+blocks run in processes of their own, and the output that the page shows is compared. ctsdk is installed already; the
+package that the page installs is removed again.
 """
 
 import ast
@@ -33,7 +33,7 @@ def lines_of_code(text: str) -> int:
 
 
 def run(words: list[str], folder: pathlib.Path, exit_code: int = 0) -> float:
-    """Run a command and return its seconds; end with what it said if it exits with another code."""
+    """Run a command and return its seconds; print its output and exit if its exit code is another."""
     # The commands that this environment installed come first, and nothing on PYTHONPATH helps.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment["PATH"] = os.pathsep.join([str(pathlib.Path(sys.executable).parent), environment["PATH"]])
@@ -47,7 +47,7 @@ def run(words: list[str], folder: pathlib.Path, exit_code: int = 0) -> float:
 
 
 def follow(folder: pathlib.Path) -> None:
-    """Do what the page says."""
+    """Run the blocks of the page in a folder."""
     exit_code, seconds, num_blocks = 0, 0.0, 0
     for block in BLOCK.finditer(PAGE.read_text(encoding="utf-8")):
         if block["code"]:

@@ -101,7 +101,7 @@ def compress(  # noqa: PLR0913 - the one call that has all of it
                 sitting.facts["last_step"] = trainer.step
 
     # 4. Done: the student is an ordinary, shorter instance of the tracker.
-    return CompressionResult(student, plans, config, adapter.name, adapter.variant, history)
+    return CompressionResult(student, plans, config, adapter, history)
 
 
 def _sitting(trainer: Trainer, batches: Iterable[Batch] | None) -> Sitting:

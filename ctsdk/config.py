@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
@@ -21,7 +22,7 @@ from ctsdk.errors import ConfigError
 from ctsdk.storage.bounded import read_bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
 
 __all__ = [
     "AdapterConfig",
@@ -45,6 +46,8 @@ Count = Annotated[int, Field(ge=1)]
 TrunkStages = int | tuple[int, ...]
 
 Preset = Literal["naive", "distill", "replace", "full"]
+
+Overrides = Iterable[str | tuple[str, object]] | Mapping[str, object]
 
 
 # A hundred times what a configuration has; YAML is read at a second per megabyte or slower.
@@ -340,12 +343,12 @@ class CompressionConfig(_Section):
         return self.is_distilling and self.losses.imitation > 0
 
     @classmethod
-    def from_file(cls, path: str | Path, overrides: Iterable[str] = ()) -> CompressionConfig:
+    def from_file(cls, path: str | Path, overrides: Overrides = ()) -> CompressionConfig:
         """Read a configuration.
 
         Args:
             path: a ``.yaml``, ``.yml`` or ``.toml`` file.
-            overrides: such as ``training.steps=500``; the values are read as YAML.
+            overrides: values that replace the file's; see :meth:`from_mapping`.
 
         Raises:
             ConfigError: the file cannot be read, or a key or value is wrong.
@@ -353,11 +356,21 @@ class CompressionConfig(_Section):
         return cls.from_mapping(_read(Path(path)), overrides)
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], overrides: Iterable[str] = ()) -> CompressionConfig:
-        """Make a configuration from nested mappings, changed by overrides as in :meth:`from_file`."""
+    def from_mapping(cls, values: Mapping[str, Any], overrides: Overrides = ()) -> CompressionConfig:
+        """Make a configuration from nested mappings.
+
+        Args:
+            values: sections and keys, as a file has them.
+            overrides: values that replace those, in this order: texts such as ``training.steps=500``, whose
+                value is read as YAML, or pairs such as ``("training.steps", 500)``. A mapping of such pairs will do.
+
+        Raises:
+            ConfigError: a key or value is wrong.
+        """
         changed = _copied(values)
-        for override in overrides:
-            _override(changed, override)
+        for override in overrides.items() if isinstance(overrides, Mapping) else overrides:
+            key, value = _parse_override(override) if isinstance(override, str) else override
+            _override(changed, key, value)
         return cls(**changed)
 
     def to_mapping(self) -> dict[str, Any]:
@@ -424,21 +437,24 @@ def _copied_value(value: object) -> object:
     return _copied(value) if isinstance(value, dict) else value
 
 
-def _override(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key or not text.strip():
+def _parse_override(text: str) -> tuple[str, object]:
+    key, separator, value = text.partition("=")
+    if not separator or not key or not value.strip():
         raise ConfigError(
-            f"override {override!r} has no value; expected key=value, such as training.steps=500. For none, write null."
+            f"override {text!r} has no value; expected key=value, such as training.steps=500. For none, write null."
         )
+    try:
+        return key, _read_yaml(value)
+    except Exception as error:  # as in a file
+        raise ConfigError(f"override {text!r}: {value!r} is no valid value: {error}") from error
+
+
+def _override(values: dict[str, Any], key: str, value: object) -> None:
     *sections, last = key.split(".")
     place = values
     for section in sections:
         inner = place.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"override {override!r}: {section!r} is a value ({inner!r}), not a section with keys.")
+            raise ConfigError(f"override of {key!r}: {section!r} is a value ({inner!r}), not a section with keys.")
         place = inner
-    try:
-        value = _read_yaml(text)
-    except Exception as error:  # as in a file
-        raise ConfigError(f"override {override!r}: {text!r} is no valid value: {error}") from error
     place[last] = _copied_value(value)

@@ -1,4 +1,4 @@
-"""What a compression gives: the student, and what made it. Saved as safetensors and JSON."""
+"""The result of a compression: the student and where it came from, saved as safetensors and JSON."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ctsdk.weights import check_same_keys, read_safetensors, write_safetensors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from ctsdk.engine.adapter import TrackerAdapter
 
-__all__ = ["CompressionResult", "load_result"]
+__all__ = ["CompressionResult", "holds_result", "load_result", "load_teacher"]
 
 _FORMAT = 1
 _WEIGHTS_FILE, _DESCRIPTION_FILE = "student.safetensors", "result.json"
@@ -34,23 +34,32 @@ _WEIGHTS_FILE, _DESCRIPTION_FILE = "student.safetensors", "result.json"
 
 @dataclass(frozen=True)
 class CompressionResult:
-    """A student and its origin.
+    """A student and where it came from.
 
     Attributes:
         student: a tracker of the teacher's own class with ``len(trunk)`` blocks per trunk, in eval mode.
         plans: the stages of every trunk.
         config: the configuration of the run.
-        adapter_name: name of the adapter.
-        variant: member of the tracker's family, if the adapter has several.
+        adapter: runs the student. Only its name and variant are saved; in a loaded result its teacher has random
+            weights, unless another adapter was given to :func:`load_result`.
         history: rows of the metrics, one per training step; empty for a loaded result.
     """
 
     student: nn.Module
     plans: Mapping[str, StagePlan]
     config: CompressionConfig
-    adapter_name: str
-    variant: str | None = None
+    adapter: TrackerAdapter = field(repr=False)
     history: list[dict[str, float]] = field(default_factory=list, repr=False)
+
+    @property
+    def adapter_name(self) -> str:
+        """Name of the adapter."""
+        return self.adapter.name
+
+    @property
+    def variant(self) -> str | None:
+        """Member of the tracker's family, if the adapter has several."""
+        return self.adapter.variant
 
     def save(self, folder: str | Path) -> Path:
         """Write ``student.safetensors`` and ``result.json`` into `folder`, each whole or not at all.
@@ -64,7 +73,7 @@ class CompressionResult:
         write_safetensors(weights, self.student.state_dict(), {"format": str(_FORMAT)})
         description = {
             "format": _FORMAT,
-            "adapter": {"name": self.adapter_name, "variant": self.variant},
+            "adapter": {"name": self.adapter.name, "variant": self.adapter.variant},
             "plans": {
                 name: {"sizes": list(plan.sizes), "initialisation": plan.initialisation}
                 for name, plan in self.plans.items()
@@ -83,43 +92,56 @@ def load_result(folder: str | Path, adapter: TrackerAdapter | None = None) -> Co
 
     Args:
         folder: where it was saved.
-        adapter: the adapter whose teacher the student is a shorter copy of. None to load the named one anew; only its
-            structure is used, so an untrained teacher of the same variant will do.
+        adapter: the adapter whose teacher the student is a shorter copy of. None to load the named one with random
+            weights: only its structure is used. :func:`load_teacher` gives the one with the teacher's own weights.
 
     Raises:
         CheckpointError: a file is missing, damaged, or does not fit the adapter.
         AdapterNotFoundError: the adapter is not installed here.
     """
-    folder = Path(folder)
-    description = _read_description(folder / _DESCRIPTION_FILE)
-    weights = folder / _WEIGHTS_FILE
-    tensors, _ = read_safetensors(weights)
-    if _sha256(weights) != description.weights_sha256:
-        raise CheckpointError(
-            f"{weights} is not the file that {_DESCRIPTION_FILE} beside it describes. "
-            "It was changed or replaced; save the result again."
-        )
-    name, variant = description.adapter.name, description.adapter.variant
+    path = Path(folder) / _DESCRIPTION_FILE
+    description = _read_description(path)
+    tensors = _read_weights(path.with_name(_WEIGHTS_FILE), description)
     try:
         if adapter is None:
-            adapter = load_adapter(name, variant=variant, weights="random")
+            adapter = load_adapter(description.adapter.name, description.adapter.variant, "random")
         # Before blocks are made, because a file can ask for any number of them.
         plans = _plans(description, trunk_depths(adapter))
     except ConfigError as error:
         raise CheckpointError(
-            f"{folder / _DESCRIPTION_FILE} does not fit: {error} Give the adapter and the variant it was made with."
+            f"{path} does not fit: {error} Give the adapter and the variant it was made with."
         ) from error
-    try:
-        config = CompressionConfig.from_mapping(description.config)
-    except ConfigError as error:
-        raise CheckpointError(
-            f"{folder / _DESCRIPTION_FILE} holds a configuration that this ctsdk does not take: {error} Use the ctsdk "
-            "that wrote it."
-        ) from error
+    config = _config(description, path)
     student = build_student(adapter, plans)
-    check_same_keys(tensors, student.state_dict(), str(weights))
+    check_same_keys(tensors, student.state_dict(), str(path.with_name(_WEIGHTS_FILE)))
     student.load_state_dict(tensors)
-    return CompressionResult(student.eval(), plans, config, name, variant)
+    return CompressionResult(student.eval(), plans, config, adapter)
+
+
+def load_teacher(folder: str | Path) -> TrackerAdapter:
+    """Return the adapter of a saved result, with the weights of the teacher that was compressed.
+
+    The run's configuration names these weights; where it names none, they are those that the variant ships.
+
+    Args:
+        folder: where the result was saved.
+
+    Raises:
+        CheckpointError: the description is missing or damaged, or the teacher's weights cannot be read.
+        AdapterNotFoundError: the adapter is not installed here.
+        ConfigError: the adapter has no such variant.
+    """
+    path = Path(folder) / _DESCRIPTION_FILE
+    description = _read_description(path)
+    named = _config(description, path).adapter
+    # A configuration that was made for another adapter says nothing about this one's weights.
+    weights = named.weights if named is not None and named.name == description.adapter.name else None
+    return load_adapter(description.adapter.name, description.adapter.variant, weights)
+
+
+def holds_result(folder: str | Path) -> bool:
+    """Whether a folder holds the description of a saved result."""
+    return (Path(folder) / _DESCRIPTION_FILE).is_file()
 
 
 class _Plan(pydantic.BaseModel):
@@ -144,6 +166,25 @@ def _plans(description: _Description, depths: Mapping[str, int]) -> dict[str, St
         name: StagePlan.divide(depths.get(name, 0), plan.sizes, plan.initialisation, trunk=name)
         for name, plan in description.plans.items()
     }
+
+
+def _config(description: _Description, path: Path) -> CompressionConfig:
+    try:
+        return CompressionConfig.from_mapping(description.config)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{path} holds a configuration that this ctsdk does not take: {error} Use the ctsdk that wrote it."
+        ) from error
+
+
+def _read_weights(path: Path, description: _Description) -> dict[str, Tensor]:
+    tensors, _ = read_safetensors(path)
+    if _sha256(path) != description.weights_sha256:
+        raise CheckpointError(
+            f"{path} is not the file that {_DESCRIPTION_FILE} beside it describes. "
+            "It was changed or replaced; save the result again."
+        )
+    return tensors
 
 
 def _read_description(path: Path) -> _Description:

@@ -86,17 +86,20 @@ def test_no_habits_of_the_field(path: Path) -> None:
     assert found == allowed
 
 
+HEAVY = {"cv2", "timm", "torchvision", "skimage", "matplotlib", "ctsdk_ostrack", "tensorboard", "triton", "setuptools"}
+
+
 def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_import_brings_no_adapter_no_image_library_and_changes_nothing() -> None:
-    code = """
+@pytest.mark.parametrize("module", ["ctsdk", "ctsdk.cli"])
+def test_import_brings_no_adapter_no_image_library_and_changes_nothing(module: str) -> None:
+    code = f"""
 import os, sys, torch
 before = dict(os.environ), torch.get_num_threads(), torch.get_rng_state().sum().item(), torch.get_default_dtype()
-import ctsdk
+import {module}
 after = dict(os.environ), torch.get_num_threads(), torch.get_rng_state().sum().item(), torch.get_default_dtype()
-heavy = {"cv2", "timm", "torchvision", "skimage", "matplotlib", "ctsdk_ostrack", "tensorboard", "triton", "setuptools"}
-print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}), before == after)
+print(sorted({HEAVY} & {{name.partition(".")[0] for name in sys.modules}}), before == after)
 """
     assert run(code) == "[] True"

@@ -60,6 +60,16 @@ def test_files_of_both_kinds_and_overrides(tmp_path: Path) -> None:
     assert (changed.training.steps, changed.stages, changed.data.flip) == (7, {"encoder": 4}, 0.0)
 
 
+def test_overrides_may_be_values_instead_of_text() -> None:
+    values = {"training": {"steps": 9}}
+    changes = [("adapter.name", "null"), ("adapter.weights", "a: [b]=#c"), "training.steps=7", ("training.steps", 8)]
+    config = CompressionConfig.from_mapping(values, changes)
+    assert config.adapter is not None
+    assert (config.adapter.name, config.adapter.weights, config.training.steps) == ("null", "a: [b]=#c", 8)
+    assert CompressionConfig.from_mapping(values, {"data.train": ("otb:x", "nfs:y")}).data.train[1].spec == "nfs:y"
+    assert values == {"training": {"steps": 9}}
+
+
 def test_a_configuration_survives_json() -> None:
     config = CompressionConfig(stages={"encoder": [6, 6]}, training=TrainingConfig(steps=3))
     assert CompressionConfig.from_mapping(config.to_mapping()) == config

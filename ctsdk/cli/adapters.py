@@ -1,4 +1,4 @@
-"""The commands for those who look for an adapter or write one: ``adapters``, ``new-adapter``, ``check``."""
+"""The command ``adapters``: what this installation can compress."""
 
 from __future__ import annotations
 
@@ -11,23 +11,18 @@ from rich.table import Table
 from rich.text import Text
 
 import ctsdk
-from ctsdk.cli.options import FolderToWrite, JsonFlag, PluginOptions, print_json
-from ctsdk.errors import AdapterContractError
-from ctsdk.own_modules import adapter_at
-from ctsdk.plugins.skeleton import write_adapter_package
+from ctsdk.cli.options import JsonFlag, PluginOptions, print_json
 
-__all__ = ["adapters", "check", "new_adapter"]
-
-_STYLES = {"passed": "green", "failed": "bold red", "failed as expected": "yellow", "skipped": "dim"}
+__all__ = ["adapters"]
 
 
 def adapters(*, verbose: bool = False, plugins: PluginOptions | None = None, as_json: JsonFlag = False) -> None:
     """List the adapters of this installation, usable or not.
 
     Args:
-        verbose: say all that is known of each: where it comes from, what it needs, how its import failed.
+        verbose: print everything known about each: where it comes from, what it needs, how its import failed.
         plugins: what to import first.
-        as_json: print JSON, with all that is known, instead of a table.
+        as_json: print everything known as JSON, instead of a table.
     """
     (plugins or PluginOptions()).import_plugins()
     found = ctsdk.list_adapters()
@@ -42,66 +37,10 @@ def adapters(*, verbose: bool = False, plugins: PluginOptions | None = None, as_
     for heading in ("name", "status", "from", "variants, or what to do"):
         table.add_column(heading, overflow="fold")
     for info in found:
-        # Text, not markup: the words are a stranger's, and may hold brackets.
+        # Text, not markup: third-party words may hold brackets.
         cells = (info.name, info.status, _origin(info), info.detail or ", ".join(info.variants) or info.summary)
         table.add_row(*(Text(cell) for cell in cells))
     Console().print(table)
-
-
-def new_adapter(name: str, /, *, out: FolderToWrite | None = None) -> None:
-    """Write a package with an adapter that works, and a small tracker in the place of yours.
-
-    Args:
-        name: what users will type to name your tracker, such as `mine`.
-        out: folder for the package, new or empty; `ctsdk-NAME` if left out.
-    """
-    folder = write_adapter_package(name, out)
-    console = Console(soft_wrap=True, highlight=False)
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        console.print(str(path), markup=False)
-    console.print(f"Next: pip install -e {folder}, then read {folder / 'README.md'}.", markup=False)
-
-
-def check(
-    adapter: str,
-    /,
-    *,
-    variant: str | None = None,
-    weights: str | None = None,
-    plugins: PluginOptions | None = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Hold an adapter to every promise of the contract; the exit code is 1 if one is broken.
-
-    Args:
-        adapter: name of an adapter, or `MODULE:CLASS`, such as `my_module.py:MyAdapter`.
-        variant: member of the tracker's family.
-        weights: file of trained weights; untrained ones if left out, because the promises hold whatever the weights.
-        plugins: what to import first.
-        as_json: print JSON instead of lines.
-    """
-    (plugins or PluginOptions()).import_plugins()
-    if ":" in adapter:
-        bound = adapter_at(adapter, variant, weights)
-    else:
-        bound = ctsdk.load_adapter(adapter, variant, weights or "random")
-    results = ctsdk.testing.check_adapter(bound, on_fail="collect", callback=None if as_json else _tell)
-    if as_json:
-        print_json([asdict(result) for result in results])
-    broken = [result.name for result in results if result.status == "failed"]
-    if broken:
-        raise AdapterContractError(
-            f"adapter {bound.name!r} breaks {len(broken)} of {len(results)} promises: {', '.join(broken)}. "
-            "Each says above how to mend it."
-        )
-
-
-def _tell(result: ctsdk.testing.CheckResult) -> None:
-    """Print how a check ended, as soon as it has."""
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(Text.assemble((f"{result.status:7}", _STYLES[result.status]), f" {result.name}"))
-    if result.message:
-        console.print(indent(result.message, " " * 8), markup=False)
 
 
 def _origin(info: ctsdk.AdapterInfo) -> str:
@@ -109,7 +48,7 @@ def _origin(info: ctsdk.AdapterInfo) -> str:
 
 
 def _describe(info: ctsdk.AdapterInfo) -> None:
-    """Print all that is known of an adapter; what is not known has no line."""
+    """Print everything known about an adapter, a line each."""
     console = Console(soft_wrap=True, highlight=False)
     needs = ", ".join(info.requires)
     lines = {

@@ -29,29 +29,29 @@ _NUM_FAULTS_SHOWN = 20
 
 
 def check(
-    spec: str,
+    source: str,
     /,
     *,
     frames: FramesToRead = "all",
     num_threads: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Read a whole data set and report what is missing or odd, with counts; the exit code is 1 if anything is missing.
+    """Read a whole data set and count what is missing or odd; the exit code is 1 if anything is missing or damaged.
 
     Args:
-        spec: the data set: `NAME:PATH?option=value`, such as `got10k:/data/got10k?split=train`.
+        source: the data set: `NAME:PATH?option=value`, such as `got10k:/data/got10k?split=train`.
         frames: `all` decodes every frame; `ends` the first and the last of each video; `none` reads annotations only.
-        num_threads: videos read at a time; one per core if left out.
+        num_threads: how many videos to read at a time; one per core if left out.
         as_json: print JSON, with every fault, instead of a table.
     """
-    report = _read(open_dataset(spec), frames, num_threads or os.cpu_count() or 1)
+    report = _read(open_dataset(source), frames, num_threads or os.cpu_count() or 1)
     if as_json:
         print_json({**asdict(report), "is_sound": report.is_sound})
     else:
         _print_report(report)
     if not report.is_sound:
         raise DataError(
-            f"{spec}: {len(report.faults)} faults in {len({fault.video for fault in report.faults})} of "
+            f"{source}: {len(report.faults)} faults in {len({fault.video for fault in report.faults})} of "
             f"{report.num_videos} videos. Copy what is missing or damaged again."
         )
 

@@ -1,4 +1,4 @@
-"""The program: its commands, its exit codes, where its messages go."""
+"""The program: its commands, exit codes and logging."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ from rich.console import Console
 from rich.text import Text
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ctsdk.cli.adapters import adapters, check, new_adapter
-from ctsdk.cli.compressing import compress, demo
+from ctsdk.cli.adapters import adapters
+from ctsdk.cli.check import check
+from ctsdk.cli.compress import compress
 from ctsdk.cli.data import check as check_data
 from ctsdk.cli.data import formats
-from ctsdk.cli.evaluating import evaluate, pack, score
-from ctsdk.cli.following import profile, track
+from ctsdk.cli.demo import demo
+from ctsdk.cli.evaluate import evaluate
+from ctsdk.cli.new_adapter import new_adapter
+from ctsdk.cli.pack import pack
+from ctsdk.cli.profile import profile
+from ctsdk.cli.score import score
+from ctsdk.cli.track import track
 from ctsdk.errors import CtsdkError, TrainingInterruptedError
 
 if TYPE_CHECKING:
@@ -29,7 +35,7 @@ __all__ = ["app", "main"]
 
 
 def _shown_default(value: object) -> str | None:
-    """Return what help says about a default; "None", "()" and "False" would tell nobody anything."""
+    """Return the default as help shows it; "None", "()" and "False" are left out."""
     return str(value) if value not in (None, ()) and not isinstance(value, bool) else None
 
 
@@ -44,7 +50,7 @@ app = App(
 for _command in (adapters, new_adapter, check, compress, track, evaluate, score, pack, profile, demo):
     app.command(_command)
 
-_data = App(name="data", help="Look at data sets.")
+_data = App(name="data", help="Check data sets, and list the formats.")
 _data.command(check_data, name="check")
 _data.command(formats)
 app.command(_data)
@@ -54,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: what would be typed after ``ctsdk``; None for what was.
+        arguments: the words after ``ctsdk``; None for those of this process.
 
     Returns:
         the exit code.
@@ -63,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             app(arguments, exit_on_error=False, result_action="return_value")
         except CycloptsError:
-            return 2  # the message is on stderr already
+            return 2  # cyclopts has printed the message to stderr
         except TrainingInterruptedError as error:
             _complain(str(error))
             return 128 + error.signal  # as shells count: 143 after SIGTERM, 130 after Ctrl-C
@@ -74,21 +80,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _complain("interrupted")
             return 130
         except BrokenPipeError:
-            # Whoever read our output has gone, as `head` does. Without this, Python complains again when it ends.
+            # The reader of our output has closed it, as `head` does. Without this, Python complains again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
     return 0
 
 
 def _complain(message: str) -> None:
-    # Never wrapped or marked up: messages hold paths to copy, and brackets.
+    # Not wrapped, because messages hold paths to copy; not marked up, because they hold brackets.
     text = Text.assemble(("error: ", "bold red"), (message, "red"))
     Console(stderr=True, soft_wrap=True, highlight=False).print(text)
 
 
 @contextmanager
 def _logging_to_stderr() -> Iterator[None]:
-    """Show what the package logs, without harm to a progress bar; leave logging as it was found."""
+    """Show the log of the package above progress bars; restore the logger afterwards."""
     logger = logging.getLogger("ctsdk")
     handler, level = logging.StreamHandler(), logger.level
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))

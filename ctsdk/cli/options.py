@@ -1,4 +1,4 @@
-"""Options that several commands share, and how results are printed."""
+"""Options that several commands share, and JSON output."""
 
 from __future__ import annotations
 
@@ -6,33 +6,30 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 from cyclopts.validators import Path as PathRule
 
-import ctsdk
 from ctsdk.boxes import BoxPx
-from ctsdk.device import pick_device
-from ctsdk.errors import ConfigError
+from ctsdk.evaluation.protocols.names import make_protocol
 from ctsdk.own_modules import import_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cyclopts import Token
-    from torch import nn
 
-    from ctsdk.engine.adapter import TrackerAdapter
+    from ctsdk.data.datasets import VideoDataset
+    from ctsdk.evaluation.scores import EvaluationProtocol
 
 __all__ = [
-    "AdapterOptions",
     "BoxOption",
     "FileToWrite",
     "FolderToWrite",
     "JsonFlag",
     "PluginOptions",
-    "TrackerOptions",
+    "ProtocolOptions",
     "print_json",
 ]
 
@@ -45,7 +42,8 @@ class PluginOptions:
     """What to import first.
 
     Attributes:
-        plugin: a file or module whose `@ctsdk.register_adapter` offers an adapter; may be given many times.
+        plugin: a file or module to import first, whose `@ctsdk.register_adapter` adds an adapter; may be given many
+            times.
     """
 
     plugin: Annotated[tuple[str, ...], Parameter(metavar="MODULE")] = ()
@@ -62,63 +60,27 @@ class PluginOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class AdapterOptions(PluginOptions):
-    """Which tracker to load.
+class ProtocolOptions:
+    """How to score.
 
     Attributes:
-        plugin: a file or module whose `@ctsdk.register_adapter` offers an adapter; may be given many times.
-        adapter: name of an installed adapter; `ctsdk adapters` lists them.
-        variant: member of the tracker's family.
-        weights: file of trained weights; leave it out where the variant ships its own; `random` for untrained ones.
+        protocol: whose scoring rules to use; by default the usual ones of the data set.
+        integer_boxes: cut boxes to whole pixels first, as in official result files of the OSTrack family.
+        exclude_invalid_frames: count only frames with a visible target.
     """
 
-    adapter: str | None = None
-    variant: str | None = None
-    weights: str | None = None
+    protocol: Literal["ostrack", "pytracking", "got10k", "trackingnet", "lasot", "pysot"] | None = None
+    integer_boxes: bool = False
+    exclude_invalid_frames: bool = False
 
-    def given(self) -> dict[str, str]:
-        """Return the options that were set."""
-        return {name: value for name in ("adapter", "variant", "weights") if (value := getattr(self, name)) is not None}
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class TrackerOptions(AdapterOptions):
-    """Which tracker to run.
-
-    Attributes:
-        plugin: a file or module whose `@ctsdk.register_adapter` offers an adapter; may be given many times.
-        adapter: name of an installed adapter; `ctsdk adapters` lists them.
-        variant: member of the tracker's family.
-        weights: file of trained weights; leave it out where the variant ships its own; `random` for untrained ones.
-        result: folder that `ctsdk compress` wrote: its student, instead of an adapter's own tracker.
-        device: `cpu`, `cuda`, `cuda:1`; `auto` is the accelerator if there is one.
-    """
-
-    result: Path | None = None
-    device: str = "auto"
-
-    def load(self) -> tuple[TrackerAdapter, nn.Module]:
-        """Return the adapter and the tracker, on its device.
-
-        Raises:
-            CtsdkError: there is no such tracker, or its weights cannot be read.
-        """
-        device = pick_device(self.device)
-        self.import_plugins()
-        if self.result is None:
-            if self.adapter is None:
-                raise ConfigError("no tracker is named; give --adapter (`ctsdk adapters` lists them) or --result DIR.")
-            adapter = ctsdk.load_adapter(self.adapter, variant=self.variant, weights=self.weights)
-            return adapter, adapter.teacher.to(device)
-        if self.given():
-            raise ConfigError(
-                f"--result {self.result} says which tracker it is; leave out --{' and --'.join(self.given())}."
-            )
-        result = ctsdk.load_result(self.result)
-        # The student brings its own weights; of its teacher only the structure is needed.
-        adapter = ctsdk.load_adapter(result.adapter_name, variant=result.variant, weights="random")
-        return adapter, result.student.to(device)
+    def protocol_for(self, dataset: VideoDataset) -> EvaluationProtocol:
+        """Return the protocol for a data set."""
+        return make_protocol(
+            self.protocol or dataset.protocol,
+            dataset.name,
+            exclude_invalid_frames=self.exclude_invalid_frames,
+            integer_boxes=self.integer_boxes,
+        )
 
 
 def _read_box(_: object, tokens: Sequence[Token]) -> BoxPx:

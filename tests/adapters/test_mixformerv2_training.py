@@ -71,10 +71,8 @@ def test_a_variant_for_narrow_students_is_read_again_by_its_name(
     mixformerv2_at_224: MixFormerV2Adapter, tmp_path: Path
 ) -> None:
     student = student_of(mixformerv2_at_224)
-    variant = mixformerv2_at_224.variant
-    ctsdk.CompressionResult(student, {"backbone": StagePlan.divide(8, 4)}, CONFIG, "mixformerv2", variant).save(
-        tmp_path
-    )
+    plans = {"backbone": StagePlan.divide(8, 4)}
+    ctsdk.CompressionResult(student, plans, CONFIG, mixformerv2_at_224).save(tmp_path)
     again = ctsdk.load_result(tmp_path).student
     for name, value in student.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
@@ -83,9 +81,7 @@ def test_a_variant_for_narrow_students_is_read_again_by_its_name(
 
 def test_a_narrow_student_of_another_variant_needs_its_adapter(tmp_path: Path) -> None:
     adapter = tiny(student_mlp_ratio=1.0)
-    result = ctsdk.CompressionResult(
-        student_of(adapter), {"backbone": StagePlan.divide(12, 4)}, CONFIG, "mixformerv2", "tiny"
-    )
+    result = ctsdk.CompressionResult(student_of(adapter), {"backbone": StagePlan.divide(12, 4)}, CONFIG, adapter)
     result.save(tmp_path)
     with pytest.raises(CheckpointError, match=r"mlp\.fc1\.weight is \(128, 128\), expected \(512, 128\)"):
         ctsdk.load_result(tmp_path)

@@ -261,7 +261,7 @@ def test_a_student_that_was_read_is_filled_up_again(tmp_path: Path) -> None:
     # Saved results go by the variant's name, so it must be found again.
     plans = {"encoder": StagePlan.divide(6, 3), "decoder": StagePlan.divide(1, 1)}
     student = ctsdk.build_student(half, plans)
-    ctsdk.CompressionResult(student, plans, ctsdk.CompressionConfig(), half.name, half.variant).save(tmp_path)
+    ctsdk.CompressionResult(student, plans, ctsdk.CompressionConfig(), half).save(tmp_path)
     assert_same(ctsdk.load_result(tmp_path).student.state_dict(), dict(student.state_dict()))
 
 

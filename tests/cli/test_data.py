@@ -133,7 +133,7 @@ def test_a_test_set_needs_a_folder(
     def tracked(*_: object) -> None:
         raise AssertionError("tracked before all data sets were looked at")
 
-    monkeypatch.setattr("ctsdk.cli.evaluating._evaluate_all", tracked)
+    monkeypatch.setattr("ctsdk.cli.evaluate._evaluate_all", tracked)
     specs = f"lasot:{data}/lasot?present=only", f"got10k:{data}/got10k?split=test"
     assert "give --out DIR" in refused("evaluate", str(run), *(word for spec in specs for word in ("--data", spec)))
 

@@ -252,7 +252,7 @@ def test_check_says_which_promises_hold(own_file: Path, capsys: pytest.CaptureFi
     assert [name for name in names if told[name] == "skipped"] == ["check_official_layout_round_trip"]
 
 
-def test_check_says_how_to_mend_what_is_broken(own_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_says_how_to_fix_what_is_broken(own_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", f"{own_file}:Wrong"]) == 1
     captured = capsys.readouterr()
     told = captured.out.splitlines()
@@ -361,7 +361,7 @@ def test_track_is_what_the_api_does(run: Path, video: Path, tmp_path: Path) -> N
     assert (tmp_path / "a.txt").read_text().splitlines() == expected
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(
+def test_an_interrupted_run_continues_where_it_stopped(
     run: Path, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["compress", *TINY, "--out", str(tmp_path / "run"), *settings, "--set", "training.save_every=1"]
@@ -376,7 +376,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
         patch.setattr(Stepper, "take", interrupt_second)
         assert main(words) == 130
     assert not (tmp_path / "run" / "result.json").exists()
-    assert main(words) == 1  # the folder holds a run; going on must be asked for
+    assert main(words) == 1  # the folder holds a run, which continues only if asked to
     assert "already holds a training state" in capsys.readouterr().err
     assert main([*words, "--resume"]) == 0
     through, resumed = ctsdk.load_result(run).student, ctsdk.load_result(tmp_path / "run").student
@@ -419,9 +419,11 @@ def test_a_configuration_that_cannot_be_read_is_refused(tmp_path: Path, refused:
 def test_a_tracker_must_be_named_once(run: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     assert "no tracker is named" in refused("profile")
     assert "no tracker is named" in refused("compress", "--out", str(tmp_path / "run"))
-    assert "leave out --adapter and --variant" in refused(
-        "profile", "--result", str(run), "--adapter", "ostrack", "--variant", "tiny"
+    assert "leave out --variant and --weights" in refused(
+        "profile", "--result", str(run), "--variant", "tiny", "--weights", "random"
     )
+    assert "leave out --variant other" in refused("profile", "ostrack/tiny", "--variant", "other")
+    assert "specified multiple times" in refused("profile", "--result", str(run), "--adapter", "ostrack", code=2)
 
 
 def test_what_does_not_exist_is_refused(tmp_path: Path, refused: Callable[..., str]) -> None:
@@ -433,7 +435,7 @@ def test_what_does_not_exist_is_refused(tmp_path: Path, refused: Callable[..., s
     assert "holds no readable result.json" in refused("profile", "--result", str(tmp_path))
     for name in ("runs/none", "./none", "ostrak"):
         said = refused("evaluate", name, "--data", "otb:x", "--out", str(tmp_path))
-        assert f"there is neither a folder nor an adapter '{name}'" in said
+        assert f"there is no folder '{name}', and no adapter is called" in said
     assert "device 'nonsense' cannot be used here" in refused("profile", *TINY, "--device", "nonsense")
 
 

@@ -1,4 +1,4 @@
-"""An adapter in a file of one's own, through every command that loads one."""
+"""A custom adapter in a file, through every command that loads one."""
 
 from __future__ import annotations
 
