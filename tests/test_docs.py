@@ -18,6 +18,7 @@ PAGES = [
     *sorted((ROOT / "adapters").glob("*/README.md")),
     *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts),
 ]
+READING_ORDER = DOCS / "explanation" / "reading-order.md"
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 
 
@@ -62,3 +63,16 @@ def test_every_dependency_has_a_reason() -> None:
     names = {re.split(r"[<>=\[ ]", requirement)[0] for requirement in needed} - {"ctsdk"}
     reasons = (DOCS / "decisions" / "0003-dependencies.md").read_text(encoding="utf-8")
     assert sorted(name for name in names if f"`{name}`" not in reasons) == []
+
+
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", READING_ORDER], ids=lambda page: page.name)
+def test_pages_for_developers_name_files_that_exist(page: Path) -> None:
+    named = re.findall(r"`((?:ctsdk|adapters|docs|tests|tools)/[^`]+)`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if "NAME" not in name and not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("package", ["engine", "training"])
+def test_the_reading_order_has_every_file_of(package: str) -> None:
+    rows = re.findall(rf"^\| `ctsdk/{package}/(\w+)\.py` \|", READING_ORDER.read_text(encoding="utf-8"), re.MULTILINE)
+    files = [path.stem for path in (ROOT / "ctsdk" / package).glob("*.py") if path.stem != "__init__"]
+    assert sorted(rows) == sorted(files)
