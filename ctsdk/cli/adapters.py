@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from textwrap import indent
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -15,6 +16,9 @@ from ctsdk.cli.options import FolderToWrite, JsonFlag, PluginOptions, print_json
 from ctsdk.errors import AdapterContractError
 from ctsdk.own_modules import adapter_at
 from ctsdk.plugins.skeleton import write_adapter_package
+
+if TYPE_CHECKING:
+    from ctsdk.plugins import PluginInfo
 
 __all__ = ["adapters", "check", "new_adapter"]
 
@@ -42,8 +46,8 @@ def adapters(*, verbose: bool = False, plugins: PluginOptions | None = None, as_
     for heading in ("name", "status", "from", "variants, or what to do"):
         table.add_column(heading, overflow="fold")
     for info in found:
-        # Text, not markup: the words are a stranger's, and may hold brackets.
-        cells = (info.name, info.status, _origin(info), info.detail or ", ".join(info.variants) or info.summary)
+        # Text, not markup: the words are a third party's, and may hold brackets.
+        cells = (info.name, info.status, info.origin, info.detail or ", ".join(info.variants) or info.summary)
         table.add_row(*(Text(cell) for cell in cells))
     Console().print(table)
 
@@ -92,31 +96,27 @@ def check(
     if broken:
         raise AdapterContractError(
             f"adapter {bound.name!r} breaks {len(broken)} of {len(results)} promises: {', '.join(broken)}. "
-            "Each says above how to mend it."
+            "Each says above how to fix it."
         )
 
 
 def _tell(result: ctsdk.testing.CheckResult) -> None:
-    """Print how a check ended, as soon as it has."""
+    """Print how a check ended, as soon as it has ended."""
     console = Console(soft_wrap=True, highlight=False)
     console.print(Text.assemble((f"{result.status:7}", _STYLES[result.status]), f" {result.name}"))
     if result.message:
         console.print(indent(result.message, " " * 8), markup=False)
 
 
-def _origin(info: ctsdk.AdapterInfo) -> str:
-    return "this process" if info.distribution is None else f"{info.distribution} {info.version}"
-
-
-def _describe(info: ctsdk.AdapterInfo) -> None:
+def _describe(info: PluginInfo) -> None:
     """Print all that is known of an adapter; what is not known has no line."""
     console = Console(soft_wrap=True, highlight=False)
     needs = ", ".join(info.requires)
     lines = {
         "about": info.summary,
-        "from": f"{_origin(info)} ({info.entry_point})",
+        "from": f"{info.origin} ({info.entry_point})",
         "contract": "" if info.api_version is None else f"version {info.api_version}",
-        "needs": f"{needs}: pip install 'ctsdk[{info.extra}]'" if needs and info.extra else needs,
+        "needs": f"{needs}: pip install '{info.distribution}[{info.extra}]'" if needs and info.extra else needs,
         "variants": ", ".join(info.variants),
         "wrong": info.detail,
     }
