@@ -88,25 +88,21 @@ def _install(folder: str) -> None:
 
 def _set_up(namespace: dict[str, Any]) -> None:
     """Give a page its folder, and remember what it may change in the process."""
-    from ctsdk.data import formats
-    from ctsdk.plugins import adapters as plugins
-
     # Pages make untrained networks; they are the same in every run.
     torch.manual_seed(0)
     folder = tempfile.mkdtemp(prefix="ctsdk-docs-")
     namespace.update(__name__="__main__", install=_install)
-    registered = [(registry, dict(registry)) for registry in (plugins._registered, formats._registered)]
-    namespace["_before"] = (Path.cwd(), folder, list(sys.path), registered)
+    namespace["_before"] = (Path.cwd(), folder, list(sys.path))
     os.chdir(folder)
 
 
 def _tear_down(namespace: dict[str, Any]) -> None:
-    home, folder, path, registered = namespace["_before"]
+    from ctsdk.plugins import clear_registered
+
+    home, folder, path = namespace["_before"]
     os.chdir(home)
     sys.path[:] = path
-    for registry, before in registered:
-        registry.clear()
-        registry.update(before)
+    clear_registered()
     _forget_modules(folder)
     shutil.rmtree(folder)
 

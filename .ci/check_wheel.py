@@ -15,7 +15,9 @@ names = {file.name for file in importlib.metadata.files("ctsdk") or ()}
 missing = {"py.typed", "tiny.safetensors", "trackingnet_classes.txt.gz", "adapter.py.template", "LICENSE"} - names
 if missing:
     sys.exit(f"the wheel lacks {sorted(missing)}")
-unusable = [info.detail for info in (*ctsdk.list_adapters(), *ctsdk.list_datasets()) if info.status != "available"]
+unusable = [
+    info.detail for info in (*ctsdk.list_adapters(), *ctsdk.list_dataset_formats()) if info.status != "available"
+]
 if unusable:
     sys.exit("\n".join(unusable))
 with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Modules of one's own, named by file or by dotted name: plug-ins without a package, and the adapters in them."""
+"""Custom modules, named by file or by dotted name: plug-ins without a package, and the adapters in them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctsdk.data.formats import registered_datasets
 from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.errors import AdapterContractError, ConfigError, CtsdkError, did_you_mean
-from ctsdk.plugins.adapters import is_loadable, registered_adapters
+from ctsdk.plugins.adapters import is_loadable
+from ctsdk.plugins.discovery import registered_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,20 +27,20 @@ def import_plugin(place: str) -> None:
 
     Args:
         place: a module as :func:`import_own_module` takes it. It holds ``@ctsdk.register_adapter`` or
-            ``@ctsdk.register_dataset``, or imports what does.
+            ``@ctsdk.register_dataset_format``, or imports what does.
 
     Raises:
         ConfigError: the module cannot be imported, or registers nothing.
         AdapterContractError: what it registers breaks the contract, or its name is taken.
     """
-    before = _registered()
+    before = registered_paths()
     module = import_own_module(place)
-    # One that was imported already has registered its own before.
-    own = {path for path in before if f"{path.partition(':')[0]}.".startswith(f"{module.__name__}.")}
-    if not own and _registered() == before:
+    # A module that was imported already has registered its own before.
+    has_own = any(f"{path.partition(':')[0]}.".startswith(f"{module.__name__}.") for path in before)
+    if not has_own and registered_paths() == before:
         raise ConfigError(
             f"{place} registers nothing. Put @ctsdk.register_adapter above an adapter class in it, or "
-            '@ctsdk.register_dataset("mine") above a function that opens data sets.'
+            '@ctsdk.register_dataset_format("mine") above a function that opens data sets.'
         )
 
 
@@ -74,7 +74,7 @@ def adapter_at(place: str, variant: str | None = None, weights: str | Path | Non
     elif variant or weights:
         raise ConfigError(f"{place} has no classmethod load(variant, weights); leave out both, or give it one.")
     else:
-        adapter = _called(found, place) if callable(found) else found
+        adapter = _call(found, place) if callable(found) else found
     if not isinstance(adapter, TrackerAdapter):
         raise AdapterContractError(
             f"{place} gives a {type(adapter).__name__}; expected an instance of a ctsdk.TrackerAdapter subclass."
@@ -82,11 +82,11 @@ def adapter_at(place: str, variant: str | None = None, weights: str | Path | Non
     return adapter
 
 
-def _called(make: Callable[[], object], place: str) -> object:
+def _call(make: Callable[[], object], place: str) -> object:
     try:
         inspect.signature(make).bind()
     except ValueError:
-        return make()  # a class of Python's own, which tells no signature
+        return make()  # a built-in class without a signature
     except TypeError as error:
         raise AdapterContractError(
             f"{place} cannot be called without arguments: {error}. Give the class a classmethod load(variant, weights) "
@@ -109,8 +109,8 @@ def import_own_module(place: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except CtsdkError:
-        raise  # such as that of register_adapter, which says it all
-    except (Exception, SystemExit) as error:  # a stranger's module may raise anything, and must not end the program
+        raise  # such as that of register_adapter
+    except (Exception, SystemExit) as error:  # a third-party module may raise anything, and must not end the program
         if isinstance(error, ModuleNotFoundError) and error.name in (name, name.partition(".")[0]):
             raise ConfigError(
                 f"there is no module {place!r} on Python's path. For a file write its path, such as {name}.py."
@@ -120,10 +120,6 @@ def import_own_module(place: str) -> ModuleType:
             f"{place} cannot be imported: {type(error).__name__}: {error} ({line.filename}, line {line.lineno}). "
             "Repair it; it is imported whenever it is named."
         ) from error
-
-
-def _registered() -> set[str]:
-    return {source.path for source in registered_adapters()} | {source.path for source in registered_datasets()}
 
 
 def _name_of_file(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ctsdk.engine.session import CropSession, TrackResult, clip_box
+from ctsdk.engine.session import CropSession, TrackingSession, TrackResult, clip_box
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ctsdk.boxes import BoxPx
     from ctsdk.engine.adapter import TrackerAdapter
 
-__all__ = ["CropSession", "clip_box", "track"]
+__all__ = ["CropSession", "TrackResult", "TrackingSession", "clip_box", "track"]
 
 
 def track(

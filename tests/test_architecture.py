@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -17,7 +18,6 @@ SOURCES = sorted([*(ROOT / "ctsdk").rglob("*.py"), *(ROOT / "adapters").rglob("*
 
 PUBLIC = {
     "AdapterContractError",
-    "AdapterInfo",
     "AdapterNotFoundError",
     "AdapterPlugin",
     "Batch",
@@ -27,35 +27,30 @@ PUBLIC = {
     "ConfigError",
     "CtsdkError",
     "DataError",
-    "DatasetInfo",
     "DatasetPlugin",
     "ExportMismatchError",
     "ModuleAdapter",
     "OutputError",
     "Prediction",
-    "StagePlan",
-    "TrackResult",
     "TrackerAdapter",
     "TrackerSpec",
-    "TrackingSession",
     "TrainingConfig",
     "TrainingError",
     "TrainingInterruptedError",
     "Trunk",
     "VideoDataset",
     "Video",
-    "build_student",
     "compress",
     "evaluate",
     "hookimpl",
     "list_adapters",
-    "list_datasets",
+    "list_dataset_formats",
     "load_adapter",
     "load_result",
     "open_dataset",
     "profile",
     "register_adapter",
-    "register_dataset",
+    "register_dataset_format",
     "testing",
 }
 
@@ -64,6 +59,43 @@ def test_public_names_are_these() -> None:
     assert set(ctsdk.__all__) == PUBLIC
     assert ctsdk.__all__ == sorted(ctsdk.__all__)
     assert all(getattr(ctsdk, name).__doc__ for name in PUBLIC)
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("PluginInfo", "ctsdk.plugins"),
+        ("StagePlan", "ctsdk.engine"),
+        ("TrackResult", "ctsdk.tracking"),
+        ("TrackingSession", "ctsdk.tracking"),
+        ("build_student", "ctsdk.engine"),
+    ],
+)
+def test_names_that_moved_are_still_here(name: str, module: str) -> None:
+    # Warnings are errors in these tests.
+    assert getattr(ctsdk, name) is getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("AdapterInfo", "ctsdk.plugins.PluginInfo"),
+        ("DatasetInfo", "ctsdk.plugins.PluginInfo"),
+        ("VideoSequence", "ctsdk.Video"),
+        ("list_datasets", "ctsdk.list_dataset_formats"),
+        ("register_dataset", "ctsdk.register_dataset_format"),
+    ],
+)
+def test_names_that_changed_warn(old: str, new: str) -> None:
+    module, _, name = new.rpartition(".")
+    with pytest.warns(DeprecationWarning, match=rf"^ctsdk\.{old} is now {new}$") as warned:
+        assert getattr(ctsdk, old) is getattr(importlib.import_module(module), name)
+    assert warned[0].filename == __file__
+
+
+def test_other_names_are_not_here() -> None:
+    with pytest.raises(AttributeError, match="module 'ctsdk' has no attribute 'compres'"):
+        ctsdk.compres  # type: ignore[attr-defined] # noqa: B018
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,4 +1,4 @@
-"""Modules of one's own: files and dotted names, and what is said when they do not import."""
+"""Custom modules: files and dotted names, and the errors where they cannot be imported."""
 
 from __future__ import annotations
 

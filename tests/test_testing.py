@@ -1,4 +1,4 @@
-"""The conformance kit finds each planted fault, alone, and says how to mend it."""
+"""The conformance kit finds each planted fault, alone, and says how to fix it."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ MUTATIONS = [
     (WrongSpec, "check_spec_is_what_predict_takes", "set template_size, search_size"),
     (InPixels, "check_boxes_are_shares_of_the_crop", "divided by the side of the search crop"),
     (NotAveraged, "check_losses_are_finite_scalars", "Average it over the batch"),
-    (Seeding, "check_cpu_suffices_and_no_global_state_changes", "a generator of your own"),
+    (Seeding, "check_cpu_suffices_and_no_global_state_changes", "your own generator"),
     (Remembering, "check_swapping_own_blocks_changes_nothing", "read its block list anew in each forward"),
     (Counting, "check_all_teacher_mix_is_the_teacher", r"Trunk\(after_swap=...\)"),
     (Eliminating, "check_stage_tokens_have_one_shape", "override stage_tokens"),
@@ -239,7 +239,7 @@ MUTATIONS = [
     (Sharing, "check_gradients_reach_only_replaced_stages", "must not share parameters"),
     (Halved, "check_a_teacher_as_student_imitates_perfectly", "an unchanged copy in a plan of full depth"),
     (CountingBatches, "check_teacher_is_untouched", "never write to self.teacher"),
-    (Unseeded, "check_same_seed_same_loss", "a seeded generator of your own"),
+    (Unseeded, "check_same_seed_same_loss", "your own seeded generator"),
     (Drifting, "check_student_reloads_from_its_state_dict", "parameters and persistent buffers"),
     (Forgetful, "check_official_layout_round_trip", "load strictly"),
     (Leaving, "check_session_returns_boxes_inside_frame", "ctsdk.tracking.clip_box"),
@@ -286,7 +286,7 @@ def test_what_builds_on_a_broken_promise_is_skipped_with_its_name() -> None:
     skipped = results["check_every_mix_runs"]
     assert (skipped.status, skipped.message) == (
         "skipped",
-        "it builds on check_spec_is_what_predict_takes, which was not kept",
+        "it builds on check_spec_is_what_predict_takes, which did not pass",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from textwrap import indent
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -12,6 +13,9 @@ from rich.text import Text
 
 import ctsdk
 from ctsdk.cli.options import JsonFlag, PluginOptions, print_json
+
+if TYPE_CHECKING:
+    from ctsdk.plugins import PluginInfo
 
 __all__ = ["adapters"]
 
@@ -38,24 +42,20 @@ def adapters(*, verbose: bool = False, plugins: PluginOptions | None = None, as_
         table.add_column(heading, overflow="fold")
     for info in found:
         # Text, not markup: third-party words may hold brackets.
-        cells = (info.name, info.status, _origin(info), info.detail or ", ".join(info.variants) or info.summary)
+        cells = (info.name, info.status, info.origin, info.detail or ", ".join(info.variants) or info.summary)
         table.add_row(*(Text(cell) for cell in cells))
     Console().print(table)
 
 
-def _origin(info: ctsdk.AdapterInfo) -> str:
-    return "this process" if info.distribution is None else f"{info.distribution} {info.version}"
-
-
-def _describe(info: ctsdk.AdapterInfo) -> None:
+def _describe(info: PluginInfo) -> None:
     """Print everything known about an adapter, a line each."""
     console = Console(soft_wrap=True, highlight=False)
     needs = ", ".join(info.requires)
     lines = {
         "about": info.summary,
-        "from": f"{_origin(info)} ({info.entry_point})",
+        "from": f"{info.origin} ({info.entry_point})",
         "contract": "" if info.api_version is None else f"version {info.api_version}",
-        "needs": f"{needs}: pip install 'ctsdk[{info.extra}]'" if needs and info.extra else needs,
+        "needs": f"{needs}: pip install '{info.distribution}[{info.extra}]'" if needs and info.extra else needs,
         "variants": ", ".join(info.variants),
         "wrong": info.detail,
     }

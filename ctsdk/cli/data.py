@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from ctsdk.cli.options import JsonFlag, print_json
 from ctsdk.data.checking import FramesToRead, check_dataset
-from ctsdk.data.formats import list_datasets, open_dataset
+from ctsdk.data.formats import list_dataset_formats, open_dataset
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def formats(*, as_json: JsonFlag = False) -> None:
     Args:
         as_json: print JSON instead of a table.
     """
-    found = list_datasets()
+    found = list_dataset_formats()
     if as_json:
         print_json([asdict(info) for info in found])
         return
@@ -70,8 +70,7 @@ def formats(*, as_json: JsonFlag = False) -> None:
     for heading in ("name", "status", "from", "splits", "what it is, or what to do"):
         table.add_column(heading, overflow="fold")
     for info in found:
-        origin = "this process" if info.distribution is None else f"{info.distribution} {info.version}"
-        cells = (info.name, info.status, origin, ", ".join(info.splits), info.detail or info.summary)
+        cells = (info.name, info.status, info.origin, ", ".join(info.splits), info.detail or info.summary)
         table.add_row(*(Text(cell) for cell in cells))
     Console().print(table)
 

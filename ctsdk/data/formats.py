@@ -1,18 +1,8 @@
 """Open a data set by one line of text, such as ``lasot:/data/lasot?split=test``, whatever format it is in.
 
-A format reaches :func:`open_dataset` in one of two ways. In one's own process, decorate the function that reads it::
-
-    @ctsdk.register_dataset("mine")
-    def open_mine(root, *, split="test"):
-        return ctsdk.VideoDataset("mine", split, names, read)
-
-As a package, declare a module under the entry-point group ``ctsdk.datasets``::
-
-    [project.entry-points."ctsdk.datasets"]
-    mine = "my_package"
-
-and let that module implement the hook :meth:`DatasetHooks.ctsdk_dataset`. Built-in formats use the same door. How
-packages are found, and what happens to broken ones, is in :mod:`ctsdk.plugins.discovery`.
+A format reaches :func:`open_dataset` in one of two ways: decorated with :func:`register_dataset_format` in the same
+process, or offered by a package, through the entry-point group ``ctsdk.datasets`` and the hook
+:meth:`DatasetHooks.ctsdk_dataset`. Built-in formats take the second way.
 """
 
 from __future__ import annotations
@@ -26,22 +16,23 @@ from urllib.parse import unquote
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.errors import AdapterContractError, ConfigError, did_you_mean
-from ctsdk.plugins.discovery import Kind, Source, Status, check_strings, hookspec, offers, path_of, using
+from ctsdk.plugins.discovery import list_plugins, register, summary_of, using
+from ctsdk.plugins.kind import Kind, check_strings, hookspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ctsdk.plugins.info import PluginInfo
+
 __all__ = [
     "API_VERSION",
     "DatasetHooks",
-    "DatasetInfo",
     "DatasetPlugin",
     "DatasetSpec",
-    "list_datasets",
+    "list_dataset_formats",
     "open_dataset",
     "parse_spec",
-    "register_dataset",
-    "registered_datasets",
+    "register_dataset_format",
 ]
 
 API_VERSION: Final = 1
@@ -55,19 +46,19 @@ _OpenFunction = TypeVar("_OpenFunction", bound="Callable[..., VideoDataset]")
 
 @dataclass(frozen=True)
 class DatasetPlugin:
-    """What a package tells about a data set format, before any file is read.
+    """How a package describes a data set format, before any file is read.
 
     Attributes:
         open: called with the folder or file of the spec, a ``Path``, and the spec's options as keywords, all of them
-            strings; returns the data set. Its keywords are the options that users may give. Where its first argument
-            has a default, the path may be left empty.
+            strings; returns the data set. Its keywords, which are inspected when it is called, are the options that
+            users may give. Where its first argument has a default, the path may be left empty.
         splits: the values of the option ``split``, for the list of formats; empty where there is only one.
         requires: top-level modules that `open` imports and that may be absent, such as ``("h5py",)``.
         summary: one line for the list of formats.
         api_version: the version of the contract that the format was written for.
 
     Raises:
-        AdapterContractError: `open` is no function of a path, or `splits` or `requires` is a bare string.
+        AdapterContractError: `open` cannot be called, or `splits` or `requires` is a bare string.
     """
 
     open: Callable[..., VideoDataset]
@@ -77,16 +68,9 @@ class DatasetPlugin:
     api_version: int = 1
 
     def __post_init__(self) -> None:
-        if not _takes_a_path(self.open):
-            raise AdapterContractError(
-                f"DatasetPlugin.open is {self.open!r:.200}; expected a function of a path and of options by keyword, "
-                "such as open(root, *, split='test'), that returns a ctsdk.VideoDataset."
-            )
+        if not callable(self.open):
+            raise _wrong_function("DatasetPlugin.open", self.open)
         check_strings(self, "splits", "requires")
-
-
-# What register_dataset was given in this process, by name.
-_registered: dict[str, DatasetPlugin] = {}
 
 
 class DatasetHooks:
@@ -117,31 +101,15 @@ class DatasetHooks:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class DatasetInfo:
-    """One line of the list of data set formats.
-
-    Attributes:
-        name: what stands before the colon in a spec.
-        status: "available"; "missing dependency": a module that it needs is not installed; "broken": its package
-            cannot be imported or breaks the contract; "clash": two sources offer the name; "incompatible": written
-            for another version of the contract.
-        detail: what is wrong and what to do about it; empty where available.
-        distribution: the installed distribution that brings it; None for a function registered in this process.
-        version: of the distribution.
-        entry_point: the module, or the function, that offers it.
-        splits: the values of the option ``split``; empty where it cannot be asked or has only one.
-        summary: its own line about itself.
-    """
-
-    name: str
-    status: Status
-    detail: str = ""
-    distribution: str | None = None
-    version: str | None = None
-    entry_point: str = ""
-    splits: tuple[str, ...] = ()
-    summary: str = ""
+_FORMATS: Final = Kind(
+    noun="data set format",
+    group="ctsdk.datasets",
+    hooks=DatasetHooks,
+    hook="ctsdk_dataset",
+    plugin=DatasetPlugin,
+    api_version=API_VERSION,
+    not_found=ConfigError,
+)
 
 
 @dataclass(frozen=True)
@@ -196,8 +164,8 @@ def open_dataset(spec: str) -> VideoDataset:
 
     Args:
         spec: ``NAME:PATH`` or ``NAME:PATH?key=value&key=value``, such as ``lasot:/data/lasot?split=test``. The name is
-            a format of this list: :func:`list_datasets`. The path may hold blanks and colons; ``~`` at its start is
-            the home folder, and ``%3F`` a question mark. The options are the format's own.
+            one of :func:`list_dataset_formats`. The path may hold blanks and colons; ``~`` at its start is the home
+            folder, and ``%3F`` a question mark. Each format has options of its own.
 
     Raises:
         ConfigError: the spec is written wrongly, no format has that name, two have it, its package or a dependency
@@ -207,35 +175,24 @@ def open_dataset(spec: str) -> VideoDataset:
     """
     parsed = parse_spec(spec)
     with using(_FORMATS, parsed.name) as (source, plugin):
-        dataset: object = plugin.open(*_arguments(parsed, plugin), **parsed.options)
+        parameters = _parameters(source.title, plugin.open)
+        dataset: object = plugin.open(*_arguments(parsed, parameters), **parsed.options)
         if not isinstance(dataset, VideoDataset):
             raise AdapterContractError(
-                f"{_FORMATS.title(source)}: open returned a {type(dataset).__name__}; expected a ctsdk.VideoDataset."
+                f"{source.title}: open returned a {type(dataset).__name__}; expected a ctsdk.VideoDataset."
             )
     return dataset
 
 
-def list_datasets() -> list[DatasetInfo]:
+def list_dataset_formats() -> list[PluginInfo]:
     """Return every data set format that this installation knows of, usable or not, sorted by name.
 
-    Two sources of one name give two items. This imports the light entry module of each package.
+    Two sources of one name give two items. This imports the light entry module of each package, and no reader.
     """
-    return [
-        DatasetInfo(
-            name=offer.source.name,
-            status=offer.status,
-            detail=offer.detail,
-            distribution=offer.source.distribution,
-            version=offer.source.version,
-            entry_point=offer.source.path,
-            splits=() if offer.plugin is None else tuple(offer.plugin.splits),
-            summary="" if offer.plugin is None else offer.plugin.summary,
-        )
-        for offer in offers(_FORMATS)
-    ]
+    return list_plugins(_FORMATS)
 
 
-def register_dataset(name: str) -> Callable[[_OpenFunction], _OpenFunction]:
+def register_dataset_format(name: str) -> Callable[[_OpenFunction], _OpenFunction]:
     """Offer a function of this process to :func:`open_dataset` under `name`. Use it as a decorator.
 
     The function gets the folder or file of the spec, a ``Path``, and the spec's options as keywords, all of them
@@ -250,40 +207,48 @@ def register_dataset(name: str) -> Callable[[_OpenFunction], _OpenFunction]:
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise AdapterContractError(
-            f"register_dataset got {name!r:.200}; expected a name of letters, digits, '_', '.' and '-'. "
-            'Put @ctsdk.register_dataset("mine") above the function.'
+            f"register_dataset_format got {name!r:.200}; expected a name of letters, digits, '_', '.' and '-'. "
+            'Put @ctsdk.register_dataset_format("mine") above the function.'
         )
 
-    def register(open_function: _OpenFunction) -> _OpenFunction:
-        plugin = DatasetPlugin(open_function, summary=(open_function.__doc__ or "").strip().partition("\n")[0])
-        other = _registered.get(name)
-        if other is not None and path_of(other.open) != path_of(open_function):
-            raise AdapterContractError(
-                f"data set format {name!r} is taken by {path_of(other.open)}, so {path_of(open_function)} cannot have "
-                "it. Register one of them under another name."
-            )
-        _registered[name] = plugin
+    def register_function(open_function: _OpenFunction) -> _OpenFunction:
+        _parameters(f"data set format {name!r}", open_function)
+        plugin = DatasetPlugin(open_function, summary=summary_of(open_function))
+        register(_FORMATS, name, open_function, plugin)
         return open_function
 
-    return register
+    return register_function
 
 
-def _takes_a_path(function: object) -> bool:
+def _parameters(title: str, function: object) -> list[inspect.Parameter]:
+    """Return the parameters of a function that opens data sets; the first takes the path.
+
+    Raises:
+        AdapterContractError: there is none.
+    """
     try:
         parameters = list(inspect.signature(function).parameters.values())  # type: ignore[arg-type]
-    except (TypeError, ValueError):  # it cannot be called, or does not say how
-        return False
-    by_keyword_only = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
-    return bool(parameters) and parameters[0].kind not in by_keyword_only
+    except (TypeError, ValueError) as error:
+        raise _wrong_function(title, function) from error
+    if not parameters or parameters[0].kind in {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}:
+        raise _wrong_function(title, function)
+    return parameters
 
 
-def _arguments(spec: DatasetSpec, plugin: DatasetPlugin) -> list[Path]:
+def _wrong_function(title: str, function: object) -> AdapterContractError:
+    return AdapterContractError(
+        f"{title} is {function!r:.200}; expected a function of a path and of options by keyword, such as "
+        "open(root, *, split='test'), that returns a ctsdk.VideoDataset."
+    )
+
+
+def _arguments(spec: DatasetSpec, parameters: list[inspect.Parameter]) -> list[Path]:
     """Return the path to open, or nothing where the spec has none and the format needs none.
 
     Raises:
         ConfigError: the path or an option is missing, or there is no such option.
     """
-    first, *others = inspect.signature(plugin.open).parameters.values()
+    first, *others = parameters
     by_keyword = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
     known = {parameter.name: parameter for parameter in others if parameter.kind in by_keyword}
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in others)
@@ -315,21 +280,3 @@ def _path(spec: DatasetSpec) -> Path:
         return Path(spec.path).expanduser()
     except RuntimeError as error:
         raise ConfigError(f"data set {str(spec)!r}: {error}. Write the whole path instead of '~'.") from error
-
-
-def registered_datasets() -> list[Source[DatasetPlugin]]:
-    """Return where the formats come from that :func:`register_dataset` was given in this process."""
-    return [Source(name, path_of(plugin.open), plugin=plugin, noun="function") for name, plugin in _registered.items()]
-
-
-_FORMATS: Final = Kind(
-    noun="data set format",
-    group="ctsdk.datasets",
-    hooks=DatasetHooks,
-    hook="ctsdk_dataset",
-    plugin=DatasetPlugin,
-    api_version=API_VERSION,
-    not_found=ConfigError,
-    registered=registered_datasets,
-    extra="all",
-)

@@ -1,22 +1,8 @@
 """Find adapters by name: the hook that adapter packages implement, and the functions that users call.
 
-An adapter reaches :func:`load_adapter` in one of two ways. In one's own process, decorate the class (on the command
-line, ``--plugin my_module.py`` imports the module that does)::
-
-    @ctsdk.register_adapter
-    class MyAdapter(ctsdk.TrackerAdapter):
-        name = "mine"
-
-        @classmethod
-        def load(cls, variant, weights): ...
-
-As a package, declare a module under the entry-point group ``ctsdk.adapters``::
-
-    [project.entry-points."ctsdk.adapters"]
-    mine = "my_package"
-
-and let that module implement the hook :meth:`AdapterHooks.ctsdk_adapter`. Built-in adapters use the same door. How
-packages are found, and what happens to broken ones, is in :mod:`ctsdk.plugins.discovery`.
+An adapter reaches :func:`load_adapter` in one of two ways: decorated with :func:`register_adapter` in the same process,
+or offered by a package, through the entry-point group ``ctsdk.adapters`` and the hook
+:meth:`AdapterHooks.ctsdk_adapter`. Built-in adapters take the second way.
 """
 
 from __future__ import annotations
@@ -29,52 +15,36 @@ from torch import nn
 from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.engine.batch import TrackerSpec
 from ctsdk.errors import AdapterContractError, AdapterNotFoundError
-from ctsdk.plugins.discovery import (
-    Kind,
-    Offer,
-    Source,
-    Status,
-    check_strings,
-    check_version,
-    hookimpl,
-    hookspec,
-    offers,
-    path_of,
-    using,
-)
+from ctsdk.plugins.discovery import list_plugins, path_of, register, summary_of, using
+from ctsdk.plugins.kind import Kind, check_strings, hookimpl, hookspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ctsdk.plugins.info import PluginInfo
+    from ctsdk.plugins.source import Source
+
 __all__ = [
     "API_VERSION",
     "AdapterHooks",
-    "AdapterInfo",
     "AdapterPlugin",
     "hookimpl",
     "is_loadable",
     "list_adapters",
     "load_adapter",
     "register_adapter",
-    "registered_adapters",
 ]
 
 API_VERSION: Final = 1
 """The version of the adapter contract that this ctsdk speaks."""
 
-# Adapters that come with ctsdk: each has an extra of its own name, which brings its dependencies.
-_EXTRAS: Final = ("mixformerv2", "ostrack", "seqtrack", "sutrack")
-
 _AdapterClass = TypeVar("_AdapterClass", bound=type[TrackerAdapter])
-
-# What register_adapter was given in this process, by name.
-_registered: dict[str, type[TrackerAdapter]] = {}
 
 
 @dataclass(frozen=True)
 class AdapterPlugin:
-    """What an adapter package tells about its adapter, before any model code is imported.
+    """How a package describes its adapter, before any model code is imported.
 
     Attributes:
         load: called with `variant` and `weights` as :func:`load_adapter` got them; returns the bound adapter. Import
@@ -131,46 +101,22 @@ class AdapterHooks:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class AdapterInfo:
-    """One line of the list of adapters.
-
-    Attributes:
-        name: what :func:`load_adapter` takes.
-        status: "available"; "missing dependency": a module that it needs is not installed; "broken": its package
-            cannot be imported or breaks the contract; "clash": two sources offer the name; "incompatible": written
-            for another version of the contract.
-        detail: what is wrong and what to do about it; empty where available.
-        distribution: the installed distribution that brings it; None for a class registered in this process.
-        version: of the distribution.
-        entry_point: the module, or the class, that offers it.
-        variants: what it says it can be asked for; empty where it cannot be asked or has only one.
-        summary: its own line about itself.
-        api_version: the version of the contract that it was written for; None where it cannot be asked.
-        requires: top-level modules that it needs beyond ctsdk's own; empty where it cannot be asked.
-        extra: the extra of ctsdk that brings them; None for an adapter of others.
-        traceback: of what its package raised when it was imported; empty where it raised nothing.
-    """
-
-    name: str
-    status: Status
-    detail: str = ""
-    distribution: str | None = None
-    version: str | None = None
-    entry_point: str = ""
-    variants: tuple[str, ...] = ()
-    summary: str = ""
-    api_version: int | None = None
-    requires: tuple[str, ...] = ()
-    extra: str | None = None
-    traceback: str = ""
+_ADAPTERS: Final = Kind(
+    noun="adapter",
+    group="ctsdk.adapters",
+    hooks=AdapterHooks,
+    hook="ctsdk_adapter",
+    plugin=AdapterPlugin,
+    api_version=API_VERSION,
+    not_found=AdapterNotFoundError,
+)
 
 
 def load_adapter(name: str, variant: str | None = None, weights: str | Path | None = None) -> TrackerAdapter:
     """Return the adapter called `name`, bound to its trained tracker.
 
     Args:
-        name: an adapter of this list: :func:`list_adapters`.
+        name: one of :func:`list_adapters`.
         variant: a member of the adapter's family; what None means is the adapter's choice.
         weights: the file of the tracker's weights; None where the variant ships its own; the word "random" for a
             teacher with random weights.
@@ -186,12 +132,12 @@ def load_adapter(name: str, variant: str | None = None, weights: str | Path | No
     return adapter
 
 
-def list_adapters() -> list[AdapterInfo]:
+def list_adapters() -> list[PluginInfo]:
     """Return every adapter that this installation knows of, usable or not, sorted by name.
 
     Two sources of one name give two items. This imports the light entry module of each package, and no model code.
     """
-    return [_info(offer) for offer in offers(_ADAPTERS)]
+    return list_plugins(_ADAPTERS)
 
 
 def register_adapter(adapter_class: _AdapterClass) -> _AdapterClass:
@@ -208,32 +154,11 @@ def register_adapter(adapter_class: _AdapterClass) -> _AdapterClass:
         AdapterContractError: this is no adapter class, it lacks ``name`` or ``load``, or another class has the name.
     """
     name = _registrable_name(adapter_class)
-    other = _registered.get(name)
-    if other is not None and path_of(other) != path_of(adapter_class):
-        raise AdapterContractError(
-            f"adapter name {name!r} is taken by {path_of(other)}, so {path_of(adapter_class)} cannot have it. "
-            "Give one of them another `name`."
-        )
-    _registered[name] = adapter_class
-    return adapter_class
-
-
-def _info(offer: Offer[AdapterPlugin]) -> AdapterInfo:
-    source, plugin = offer.source, offer.plugin
-    return AdapterInfo(
-        name=source.name,
-        status=offer.status,
-        detail=offer.detail,
-        distribution=source.distribution,
-        version=source.version,
-        entry_point=source.path,
-        variants=() if plugin is None else tuple(plugin.variants),
-        summary="" if plugin is None else plugin.summary,
-        api_version=None if plugin is None else plugin.api_version,
-        requires=() if plugin is None else tuple(plugin.requires),
-        extra=source.name if source.distribution == "ctsdk" else None,
-        traceback=offer.traceback,
+    plugin = AdapterPlugin(
+        load=adapter_class.load, summary=summary_of(adapter_class), api_version=adapter_class.api_version
     )
+    register(_ADAPTERS, name, adapter_class, plugin)
+    return adapter_class
 
 
 def is_loadable(adapter_class: object) -> bool:
@@ -261,49 +186,23 @@ def _registrable_name(adapter_class: object) -> str:
     return name
 
 
-def registered_adapters() -> list[Source[AdapterPlugin]]:
-    """Return where the adapters come from that :func:`register_adapter` was given in this process."""
-    return [
-        Source(name, path_of(adapter_class), plugin=_plugin_of(adapter_class), noun="class")
-        for name, adapter_class in _registered.items()
-    ]
-
-
-def _plugin_of(adapter_class: type[TrackerAdapter]) -> AdapterPlugin:
-    """Return what a package would tell about a registered class, so that both take the same path."""
-    summary = (adapter_class.__doc__ or "").strip().partition("\n")[0]
-    return AdapterPlugin(load=adapter_class.load, summary=summary, api_version=adapter_class.api_version)
-
-
 def _check_adapter(source: Source[AdapterPlugin], adapter: object) -> None:
-    title = _ADAPTERS.title(source)
+    title = source.title
     if not isinstance(adapter, TrackerAdapter):
         raise AdapterContractError(
             f"{title}: load returned a {type(adapter).__name__}; expected an instance of a ctsdk.TrackerAdapter "
             "subclass."
         )
-    check_version(_ADAPTERS, source, adapter.api_version)
+    source.check_version(adapter.api_version)
     for attribute, kind in (("spec", TrackerSpec), ("teacher", nn.Module)):
         seen = getattr(adapter, attribute, None)
         if not isinstance(seen, kind):
             raise AdapterContractError(
                 f"{title}: {type(adapter).__name__}.{attribute} is a {type(seen).__name__}; expected a {kind.__name__}."
             )
-    if getattr(adapter, "name", None) != source.name:
+    seen = getattr(adapter, "name", None)
+    if seen != source.info.name:
         raise AdapterContractError(
-            f"{title}: {type(adapter).__name__}.name is {getattr(adapter, 'name', None)!r}; expected {source.name!r}, "
-            "the name under which it was asked for, so that saved results find it again."
+            f"{title}: {type(adapter).__name__}.name is {seen!r}; expected {source.info.name!r}, the name under which "
+            "it was asked for, so that saved results find it again."
         )
-
-
-_ADAPTERS: Final = Kind(
-    noun="adapter",
-    group="ctsdk.adapters",
-    hooks=AdapterHooks,
-    hook="ctsdk_adapter",
-    plugin=AdapterPlugin,
-    api_version=API_VERSION,
-    not_found=AdapterNotFoundError,
-    registered=registered_adapters,
-    extras=_EXTRAS,
-)

@@ -1,4 +1,4 @@
-"""The skeleton of an adapter package: files that work, with a small tracker in the place of one's own.
+"""Write a new adapter package: files that work, with a small tracker where the custom one will be.
 
 The files are templates in ``templates/`` beside this module; a dollar sign before a word stands for what depends on the
 name.
@@ -80,7 +80,7 @@ def _check_name(name: str) -> None:
         )
     for info in list_adapters():
         if info.name == name:
-            origin = info.entry_point if info.distribution is None else f"{info.distribution} {info.version}"
+            origin = info.entry_point if info.distribution is None else info.origin
             raise ConfigError(
                 f"adapter name {name!r} is taken by {origin}. Choose another name, or uninstall that one first."
             )

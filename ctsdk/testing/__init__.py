@@ -1,13 +1,13 @@
 """Promises that an adapter makes, as checks with known answers: no data, seconds on a CPU.
 
-For an adapter of your own, the whole contract test is::
+For your adapter, the whole contract test is::
 
     @ctsdk.testing.parametrize_with_checks([MyAdapter(teacher=my_tracker)])
     def test_contract(adapter, check):
         check(adapter)
 
-Each check is named as the promise that it holds the adapter to. A failure says which promise is broken, what was found,
-how to mend it, and where to read on.
+Each check has the name of its promise. A failure says which promise is broken, what was found, how to fix it, and where
+to read on.
 """
 
 from ctsdk.testing.following import (

@@ -1,4 +1,4 @@
-"""Promises of one forward pass: what predict takes, what it returns, what it leaves alone."""
+"""Promises of one forward pass: the inputs of predict, its outputs, and no side effects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-@promise
+@promise()
 def check_spec_is_what_predict_takes(adapter: TrackerAdapter) -> None:
     """The tracker takes crops of the sizes and counts that its spec declares, in batches of any size.
 
@@ -56,7 +56,7 @@ def check_spec_is_what_predict_takes(adapter: TrackerAdapter) -> None:
             )
 
 
-@promise
+@promise(needs=(check_spec_is_what_predict_takes,))
 def check_boxes_are_shares_of_the_crop(adapter: TrackerAdapter) -> None:
     """Predicted boxes are (B, 4), cxcywh, in shares of the search crop.
 
@@ -75,7 +75,7 @@ def check_boxes_are_shares_of_the_crop(adapter: TrackerAdapter) -> None:
         )
 
 
-@promise
+@promise(needs=(check_spec_is_what_predict_takes,))
 def check_losses_are_finite_scalars(adapter: TrackerAdapter) -> None:
     """The losses of the task and of guidance are finite scalars with names."""
     batch = adapter.example_batch(2)
@@ -97,7 +97,7 @@ def check_losses_are_finite_scalars(adapter: TrackerAdapter) -> None:
             )
 
 
-@promise
+@promise(needs=(check_boxes_are_shares_of_the_crop, check_losses_are_finite_scalars))
 def check_cpu_suffices_and_no_global_state_changes(adapter: TrackerAdapter) -> None:
     """A prediction, its losses and a student work on the CPU and leave no trace in the process.
 
@@ -106,7 +106,7 @@ def check_cpu_suffices_and_no_global_state_changes(adapter: TrackerAdapter) -> N
     """
     callers = _global_state()
     with torch.random.fork_rng(devices=[]):
-        # A state that nobody who seeds would come upon.
+        # A random state that no seed gives.
         for _ in range(2):
             torch.rand(1), np.random.random(), random.random()  # noqa: NPY002
         now = setting(adapter)
@@ -126,8 +126,7 @@ def check_cpu_suffices_and_no_global_state_changes(adapter: TrackerAdapter) -> N
     require(
         not changed,
         f"after a prediction, {', '.join(changed)} of the process had changed; expected no change.",
-        "take randomness from a generator of your own, give dtype and device to each new tensor, and set no global "
-        "flags.",
+        "take randomness from your own generator, give dtype and device to each new tensor, and set no global flags.",
     )
 
 
@@ -149,12 +148,12 @@ def _global_state() -> dict[str, Any]:
 
 def _numpy_state() -> tuple[Any, ...]:
     """Return NumPy's global state, with the array in it as bytes: arrays cannot be compared as other values are."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global state is what is looked at
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global state is what is checked
     return name, np.asarray(keys).tobytes(), *rest
 
 
 def _restore(state: dict[str, Any]) -> None:
-    """Give the checks that follow what they expect."""
+    """Undo changes, so that the next checks start as the caller would."""
     random.setstate(state["Python's random state"])
     name, keys, *rest = state["NumPy's random state"]
     np.random.set_state((name, np.frombuffer(keys, dtype=np.uint32), *rest))  # noqa: NPY002

@@ -9,6 +9,11 @@ import torch
 from ctsdk.config import CompressionConfig
 from ctsdk.engine.mixes import StageRecorder, all_student, all_teacher, mixed
 from ctsdk.engine.step import frozen, step_losses
+from ctsdk.testing.forward import (
+    check_boxes_are_shares_of_the_crop,
+    check_losses_are_finite_scalars,
+    check_spec_is_what_predict_takes,
+)
 from ctsdk.testing.promise import differences, every_mix, promise, require, setting
 
 if TYPE_CHECKING:
@@ -28,7 +33,7 @@ __all__ = [
 ]
 
 
-@promise
+@promise(needs=(check_spec_is_what_predict_takes,))
 def check_swapping_own_blocks_changes_nothing(adapter: TrackerAdapter) -> None:
     """A tracker whose own blocks are put into its trunk again predicts what it did, bit for bit."""
     batch = adapter.example_batch(2)
@@ -47,7 +52,13 @@ def check_swapping_own_blocks_changes_nothing(adapter: TrackerAdapter) -> None:
             )
 
 
-@promise
+@promise(
+    needs=(
+        check_boxes_are_shares_of_the_crop,
+        check_losses_are_finite_scalars,
+        check_swapping_own_blocks_changes_nothing,
+    )
+)
 def check_all_teacher_mix_is_the_teacher(adapter: TrackerAdapter) -> None:
     """A student that runs with all the teacher's blocks predicts what the teacher predicts."""
     now = setting(adapter)
@@ -63,7 +74,26 @@ def check_all_teacher_mix_is_the_teacher(adapter: TrackerAdapter) -> None:
     )
 
 
-@promise
+@promise(needs=(check_all_teacher_mix_is_the_teacher,))
+def check_stage_tokens_have_one_shape(adapter: TrackerAdapter) -> None:
+    """Whichever side computes a stage, its tokens have the shape that they have in the teacher."""
+    now = setting(adapter)
+    with frozen(adapter.teacher), torch.no_grad():
+        with StageRecorder.of_teacher(adapter, now.plans) as recorder:
+            adapter.predict(adapter.teacher, now.batch)
+        expected = _shapes(recorder.tokens(now.batch))
+        for mix in every_mix(now.plans):
+            with mixed(adapter, now.student, now.plans, mix) as recorder:
+                adapter.predict(now.student, now.batch)
+            seen = _shapes(recorder.tokens(now.batch))
+            require(
+                seen == expected,
+                f"in mix {mix} the stages give tokens of shapes {seen}, in the teacher {expected}.",
+                "override stage_tokens to pick the same tokens everywhere, and to put eliminated ones back in place.",
+            )
+
+
+@promise(needs=(check_all_teacher_mix_is_the_teacher,))
 def check_all_student_mix_is_the_student(adapter: TrackerAdapter) -> None:
     """The mix of student stages alone, which the end of a run trains, is the student that the run returns."""
     now = setting(adapter)
@@ -78,7 +108,7 @@ def check_all_student_mix_is_the_student(adapter: TrackerAdapter) -> None:
     )
 
 
-@promise
+@promise(needs=(check_stage_tokens_have_one_shape,))
 def check_every_mix_runs(adapter: TrackerAdapter) -> None:
     """Every mix of student and teacher stages gives finite losses."""
     now = setting(adapter)
@@ -94,7 +124,7 @@ def check_every_mix_runs(adapter: TrackerAdapter) -> None:
                 )
 
 
-@promise
+@promise(needs=(check_every_mix_runs,))
 def check_gradients_reach_only_replaced_stages(adapter: TrackerAdapter) -> None:
     """A step changes exactly the student's blocks that took part in it, and never the teacher's."""
     now = setting(adapter)
@@ -116,25 +146,6 @@ def check_gradients_reach_only_replaced_stages(adapter: TrackerAdapter) -> None:
                 not _has_gradient(adapter.teacher),
                 f"in mix {mix} gradients reach the teacher; expected none.",
                 "predict() must run the tracker that it is given, never self.teacher.",
-            )
-
-
-@promise
-def check_stage_tokens_have_one_shape(adapter: TrackerAdapter) -> None:
-    """Whichever side computes a stage, its tokens have the shape that they have in the teacher."""
-    now = setting(adapter)
-    with frozen(adapter.teacher), torch.no_grad():
-        with StageRecorder.of_teacher(adapter, now.plans) as recorder:
-            adapter.predict(adapter.teacher, now.batch)
-        expected = _shapes(recorder.tokens(now.batch))
-        for mix in every_mix(now.plans):
-            with mixed(adapter, now.student, now.plans, mix) as recorder:
-                adapter.predict(now.student, now.batch)
-            seen = _shapes(recorder.tokens(now.batch))
-            require(
-                seen == expected,
-                f"in mix {mix} the stages give tokens of shapes {seen}, in the teacher {expected}.",
-                "override stage_tokens to pick the same tokens everywhere, and to put eliminated ones back in place.",
             )
 
 

@@ -1,4 +1,4 @@
-"""How a promise is written: a function of an adapter that tells what it found and how to mend it."""
+"""How a promise is written: a function of an adapter that reports what it found and how to fix it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ctsdk.errors import AdapterContractError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from typing import TypeAlias
 
     from torch import nn
 
@@ -23,7 +24,20 @@ if TYPE_CHECKING:
     from ctsdk.engine.mixes import Mix
     from ctsdk.engine.stages import StagePlan
 
-__all__ = ["ROUNDING", "Setting", "differences", "every_mix", "few_stages", "promise", "require", "setting"]
+    Check: TypeAlias = Callable[[TrackerAdapter], None]
+
+__all__ = [
+    "PROMISES",
+    "ROUNDING",
+    "Promise",
+    "Setting",
+    "differences",
+    "every_mix",
+    "few_stages",
+    "promise",
+    "require",
+    "setting",
+]
 
 # Enough stages for every kind of neighbour, few enough for every mix to be run.
 _MOST_STAGES = 3
@@ -34,49 +48,85 @@ _START_FROM_ERROR = "start from that error; it is the cause of this one, with it
 
 
 class _BrokenError(Exception):
-    """A promise does not hold: what was found, and how to mend it."""
+    """A promise does not hold: what was found, and how to fix it."""
 
-    def __init__(self, found: str, mend: str) -> None:
+    def __init__(self, found: str, fix: str) -> None:
         super().__init__(found)
-        self.mend = mend
+        self.fix = fix
 
 
-def require(holds: bool, found: str, mend: str) -> None:
+def require(holds: bool, found: str, fix: str) -> None:
     """Break the promise unless it holds.
 
     Args:
         holds: whether it does.
         found: what was seen and what was expected.
-        mend: what the adapter's author does about it.
+        fix: what the adapter's author does about it.
     """
     if not holds:
-        raise _BrokenError(found, mend)
+        raise _BrokenError(found, fix)
 
 
-def promise(check: Callable[[TrackerAdapter], None]) -> Callable[[TrackerAdapter], None]:
-    """Make a failure of `check` say the promise, what was found, how to mend it and where to read on.
+@dataclass(frozen=True)
+class Promise:
+    """A check, and when it can be judged.
 
-    Raises:
-        AdapterContractError: by the function that this returns, whatever went wrong in `check`.
+    Attributes:
+        check: the check.
+        needs: checks without which its outcome would say nothing, the most basic first.
+        capability: what an adapter must be able to do for it to apply; None for all adapters.
     """
 
-    @functools.wraps(check)
-    def told(adapter: TrackerAdapter) -> None:
-        try:
-            check(adapter)
-        except _BrokenError as broken:
-            raise _failure(check, str(broken), broken.mend) from None
-        except Exception as error:
-            # Whatever an adapter raises is a promise broken; the error stays attached, with its own traceback.
-            raise _failure(check, f"{type(error).__name__}: {error}", _START_FROM_ERROR) from error
+    check: Check
+    needs: tuple[Check, ...]
+    capability: str | None
 
-    return told
+    @property
+    def name(self) -> str:
+        """The name of the check."""
+        return self.check.__name__
+
+    def skip_reason(self, adapter: TrackerAdapter) -> str:
+        """Return why the check does not apply to an adapter; empty where it does."""
+        if self.capability is None or self.capability in adapter.capabilities:
+            return ""
+        return f"{type(adapter).__name__}.capabilities does not name {self.capability!r}"
 
 
-def _failure(check: Callable[[TrackerAdapter], None], found: str, mend: str) -> AdapterContractError:
+# All promises that were written, by their checks.
+PROMISES: dict[Check, Promise] = {}
+
+
+def promise(*, needs: tuple[Check, ...] = (), capability: str | None = None) -> Callable[[Check], Check]:
+    """Make a function a promise, whose failure reports the claim, what was found, how to fix it and where to read on.
+
+    Args:
+        needs: promises that it builds on; what these need is added.
+        capability: what an adapter must be able to do for it to apply; None for all adapters.
+    """
+
+    def decorate(check: Check) -> Check:
+        @functools.wraps(check)
+        def checked(adapter: TrackerAdapter) -> None:
+            try:
+                check(adapter)
+            except _BrokenError as broken:
+                raise _failure(check, str(broken), broken.fix) from None
+            except Exception as error:
+                # Whatever an adapter raises breaks the promise; the error stays attached, with its own traceback.
+                raise _failure(check, f"{type(error).__name__}: {error}", _START_FROM_ERROR) from error
+
+        all_needs = dict.fromkeys(basic for need in needs for basic in (*PROMISES[need].needs, need))
+        PROMISES[checked] = Promise(checked, tuple(all_needs), capability)
+        return checked
+
+    return decorate
+
+
+def _failure(check: Callable[[TrackerAdapter], None], found: str, fix: str) -> AdapterContractError:
     claim = (check.__doc__ or "").strip().partition("\n")[0]
     return AdapterContractError(
-        f"{claim}\n  found:   {found}\n  to mend: {mend}\n  to read: python -m pydoc ctsdk.testing.{check.__name__}"
+        f"{claim}\n  found:   {found}\n  to fix:  {fix}\n  to read: python -m pydoc ctsdk.testing.{check.__name__}"
     )
 
 
@@ -124,12 +174,12 @@ def differences(seen: Prediction, expected: Prediction, rounding: float = ROUNDI
     """
     pairs = {"boxes": (seen.boxes, expected.boxes)}
     pairs |= {name: (seen.outputs[name], value) for name, value in expected.outputs.items() if name in seen.outputs}
-    told = []
+    found = []
     for name, (one, other) in pairs.items():
         if one.shape != other.shape:
-            told.append(f"{name} has shape {tuple(one.shape)} instead of {tuple(other.shape)}")
+            found.append(f"{name} has shape {tuple(one.shape)} instead of {tuple(other.shape)}")
         elif not torch.equal(one, other):
             apart, largest = (one.double() - other.double()).abs().max(), other.double().abs().max()
             if not apart <= rounding * largest.clamp_min(1.0):  # NaN is no agreement
-                told.append(f"{name} differs by up to {apart:.2e}")
-    return ", ".join(told)
+                found.append(f"{name} differs by up to {apart:.2e}")
+    return ", ".join(found)

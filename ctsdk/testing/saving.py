@@ -1,4 +1,4 @@
-"""Promises of files: what was trained comes back."""
+"""Promises of files: weights that were saved are read back exactly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import torch
 from ctsdk.engine.step import frozen
 from ctsdk.engine.student import build_student
 from ctsdk.errors import CtsdkError
+from ctsdk.testing.forward import check_boxes_are_shares_of_the_crop, check_losses_are_finite_scalars
 from ctsdk.testing.learning import short_run
+from ctsdk.testing.mixes import check_every_mix_runs
 from ctsdk.testing.promise import differences, promise, require, setting
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ __all__ = ["check_official_layout_round_trip", "check_student_reloads_from_its_s
 _JUNK = "ctsdk_testing.no_such_key"
 
 
-@promise
+@promise(needs=(check_every_mix_runs,))
 def check_student_reloads_from_its_state_dict(adapter: TrackerAdapter) -> None:
     """The state dict of a trained student, loaded into a new one, gives the same prediction."""
     result = short_run(adapter)
@@ -40,11 +42,11 @@ def check_student_reloads_from_its_state_dict(adapter: TrackerAdapter) -> None:
     )
 
 
-@promise
+@promise(needs=(check_boxes_are_shares_of_the_crop, check_losses_are_finite_scalars), capability="official")
 def check_official_layout_round_trip(adapter: TrackerAdapter) -> None:
-    """Weights written in the official layout are read again exactly, and a key too many or too few is refused.
+    """Weights written in the official layout are read back exactly; a missing or unknown key is refused.
 
-    For the teacher and for a student. Asked of adapters whose ``capabilities`` name ``official``.
+    Both for the teacher and for a student. For adapters whose ``capabilities`` name ``official``.
     """
     now = setting(adapter)
     with torch.no_grad():

@@ -19,6 +19,7 @@ import torch
 
 import ctsdk
 from ctsdk.cli import main
+from ctsdk.plugins import PluginInfo
 from ctsdk.training.stepper import Stepper
 from ctsdk.video import open_frames, write_video
 from tests.helpers.golden_sequence import FIRST_BOX_XYWH_PX, NUM_FRAMES, SIZE_PX, frame
@@ -116,7 +117,7 @@ def test_exit_codes_of_the_program(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted() -> list[ctsdk.AdapterInfo]:
+    def interrupted() -> list[PluginInfo]:
         signal.raise_signal(signal.SIGINT)
         return []
 
@@ -126,7 +127,7 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 def test_an_error_that_nobody_foresaw_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> list[ctsdk.AdapterInfo]:
+    def broken() -> list[PluginInfo]:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(ctsdk, "list_adapters", broken)
@@ -173,14 +174,14 @@ def test_adapters_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_adapter_that_cannot_be_used_is_listed_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lame = ctsdk.AdapterInfo("lame", "missing dependency", detail="needs 'x': pip install 'ctsdk[lame]'")
+    lame = PluginInfo("lame", "missing dependency", detail="needs 'x': pip install 'ctsdk[lame]'")
     monkeypatch.setattr(ctsdk, "list_adapters", lambda: [lame])
     assert main(["adapters"]) == 0
     assert "'ctsdk[lame]'" in " ".join(capsys.readouterr().out.split())
 
 
 def test_verbose_says_all_that_is_known(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    lame = ctsdk.AdapterInfo(
+    lame = PluginInfo(
         "lame", "broken", "It raised.", "acme-lame", "2.0", "acme_lame", traceback="Traceback:\n  x\nRuntimeError: [no]"
     )
     listed = [lame, *ctsdk.list_adapters()]

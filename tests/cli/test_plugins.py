@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ctsdk.cli import main
-from ctsdk.data import formats
-from ctsdk.plugins import adapters as plugins
+from ctsdk.plugins import clear_registered
 from ctsdk.video import write_video
 from tests.helpers.golden_sequence import FIRST_BOX_XYWH_PX, NUM_FRAMES, frame
 
@@ -45,7 +44,7 @@ def read(index):
     return make_video("abc"[index])
 
 
-@ctsdk.register_dataset("own-made")
+@ctsdk.register_dataset_format("own-made")
 def open_made(root="."):
     return ctsdk.VideoDataset("own-made", "all", ["a"], read)
 """
@@ -55,11 +54,10 @@ def open_made(root="."):
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with two plug-in files; what they change in this process is undone."""
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(plugins, "_registered", {})
-    monkeypatch.setattr(formats, "_registered", {})
     (tmp_path / "own_toy.py").write_text(ADAPTER)
     (tmp_path / "own_made.py").write_text(DATASET)
     yield tmp_path
+    clear_registered()
     for name in ("own_toy", "own_made", "own_plain"):
         sys.modules.pop(name, None)
 

@@ -15,19 +15,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctsdk.data import formats
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.formats import (
-    DatasetInfo,
     DatasetPlugin,
     DatasetSpec,
-    list_datasets,
+    list_dataset_formats,
     open_dataset,
     parse_spec,
-    register_dataset,
+    register_dataset_format,
 )
 from ctsdk.data.readers import plugin as built_in
 from ctsdk.errors import AdapterContractError, ConfigError, DataError
+from ctsdk.plugins import PluginInfo, clear_registered
 from tests.helpers.distributions import Distributions, fake_distributions, imported
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 # The entry module of a package: light. What reads the files is in another module.
 LIGHT = """
 from ctsdk.data.formats import DatasetPlugin
-from ctsdk.plugins.discovery import hookimpl
+from ctsdk import hookimpl
 
 @hookimpl
 def ctsdk_dataset():
@@ -58,9 +57,9 @@ def read(root, split, fps):
 
 @pytest.fixture
 def distributions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distributions]:
-    monkeypatch.setattr(formats, "_registered", {})
     with fake_distributions(tmp_path, monkeypatch) as distributions:
         yield distributions
+    clear_registered()
 
 
 @pytest.fixture
@@ -78,8 +77,8 @@ def install(distributions: Distributions) -> Install:
     return install_one
 
 
-def info(name: str) -> DatasetInfo:
-    (found,) = [dataset for dataset in list_datasets() if dataset.name == name]
+def info(name: str) -> PluginInfo:
+    (found,) = [dataset for dataset in list_dataset_formats() if dataset.name == name]
     return found
 
 
@@ -166,7 +165,7 @@ class TestFormatOfAnotherPackage:
 
     def test_is_listed_without_importing_what_reads_it(self, install: Install) -> None:
         install("alpha")
-        assert info("alpha") == DatasetInfo(
+        assert info("alpha") == PluginInfo(
             name="alpha",
             status="available",
             detail="",
@@ -175,6 +174,7 @@ class TestFormatOfAnotherPackage:
             entry_point="fake_acme_alpha_alpha",
             splits=("train", "test"),
             summary="A fake.",
+            api_version=1,
         )
         assert imported() == {"fake_acme_alpha_alpha"}
 
@@ -201,7 +201,7 @@ class TestFormatOfAnotherPackage:
                 "def ctsdk_dataset(): pass",
                 "broken",
                 AdapterContractError,
-                "no such hook; expected a function ctsdk_dat",
+                "there is no such hook; expected ctsdk_dat",
             ),
             (LIGHT.replace("DatasetPlugin(", "dict("), "broken", AdapterContractError, "returns a ctsdk.DatasetPlugin"),
             (
@@ -236,13 +236,18 @@ class TestFormatOfAnotherPackage:
         with pytest.raises(ConfigError, match=r"offered by .*'acme-.* and by .*'acme-.*Uninstall all but one of acme"):
             open_dataset("twin:x")
         assert imported() == set()
-        assert [dataset.status for dataset in list_datasets() if dataset.name == "twin"] == ["clash", "clash"]
+        assert [dataset.status for dataset in list_dataset_formats() if dataset.name == "twin"] == ["clash", "clash"]
 
     def test_must_return_a_data_set(self, install: Install) -> None:
         install("alpha", reader="def read(*_): return ['video']")
         with pytest.raises(
             AdapterContractError, match=r"'acme-alpha' 1\.2.*: open returned a list; expected a ctsdk.VideoDataset"
         ):
+            open_dataset("alpha:x")
+
+    def test_must_take_a_path(self, install: Install) -> None:
+        install("alpha", light=LIGHT.replace("open=open_it", "open=lambda: None"))
+        with pytest.raises(AdapterContractError, match=r"'acme-alpha' 1\.2 .* expected a function of a path"):
             open_dataset("alpha:x")
 
     def test_errors_of_its_own_reach_the_user_as_they_are(self, install: Install) -> None:
@@ -254,7 +259,7 @@ class TestFormatOfAnotherPackage:
         install("alpha")
         install("beta")
         monkeypatch.setenv("CTSDK_PLUGINS", "ostrack, beta")
-        assert [dataset.name for dataset in list_datasets()] == ["beta"]
+        assert [dataset.name for dataset in list_dataset_formats()] == ["beta"]
         with pytest.raises(
             ConfigError, match="data set format 'alpha' is installed, but CTSDK_PLUGINS='ostrack, beta'"
         ):
@@ -297,9 +302,9 @@ class TestMistakes:
 
 
 @pytest.mark.usefixtures("distributions")
-class TestRegisterDataset:
+class TestRegisterDatasetFormat:
     def test_is_a_decorator(self) -> None:
-        assert register_dataset("mine")(open_mine) is open_mine
+        assert register_dataset_format("mine")(open_mine) is open_mine
 
         assert (open_dataset("mine:x").name, open_dataset("mine:x?split=train").split) == ("x", "train")
         listed = info("mine")
@@ -313,46 +318,44 @@ class TestRegisterDataset:
             return VideoDataset("again", "", (), open_mine)  # type: ignore[arg-type]
 
         again.__module__, again.__qualname__ = open_mine.__module__, open_mine.__qualname__
-        register_dataset("mine")(open_mine)
-        register_dataset("mine")(again)
+        register_dataset_format("mine")(open_mine)
+        register_dataset_format("mine")(again)
         assert open_dataset("mine:x").name == "again"
 
     def test_another_function_of_that_name_is_refused(self) -> None:
-        register_dataset("mine")(open_mine)
+        register_dataset_format("mine")(open_mine)
         with pytest.raises(
             AdapterContractError, match=r"'mine' is taken by tests.data.test_formats:open_mine, so .*another name"
         ):
-            register_dataset("mine")(lambda root: open_mine(root))
+            register_dataset_format("mine")(lambda root: open_mine(root))
         assert open_dataset("mine:x").split == "test"
 
     @pytest.mark.parametrize("name", ["", "a:b", "a?b", "a b", open_mine])
     def test_names_that_no_spec_could_hold_are_refused(self, name: Any) -> None:
-        with pytest.raises(AdapterContractError, match=r'@ctsdk.register_dataset\("mine"\) above the function'):
-            register_dataset(name)
+        with pytest.raises(AdapterContractError, match=r'@ctsdk.register_dataset_format\("mine"\) above the function'):
+            register_dataset_format(name)
 
     @pytest.mark.parametrize("function", ["open", lambda: None, lambda *, root: None, lambda **options: None])
     def test_what_takes_no_path_is_refused(self, function: Any) -> None:
         with pytest.raises(AdapterContractError, match="expected a function of a path and of options by keyword"):
-            register_dataset("mine")(function)
-        assert "mine" not in {dataset.name for dataset in list_datasets()}
+            register_dataset_format("mine")(function)
+        assert "mine" not in {dataset.name for dataset in list_dataset_formats()}
 
     def test_a_name_that_is_taken_by_a_package_is_a_clash(self) -> None:
-        register_dataset("got10k")(open_mine)
-        with pytest.raises(
-            ConfigError, match=r"'ctsdk' .* and by function tests.data.test_formats:open_mine of this process"
-        ):
+        register_dataset_format("got10k")(open_mine)
+        with pytest.raises(ConfigError, match=r"'ctsdk' .* and by tests.data.test_formats:open_mine of this process"):
             open_dataset("got10k:x")
 
     def test_options_are_what_the_function_takes(self) -> None:
-        @register_dataset("any")
+        @register_dataset_format("any")
         def open_any(root: Path, **options: str) -> VideoDataset:
             return VideoDataset("any", options["colour"], (), open_mine)  # type: ignore[arg-type]
 
-        @register_dataset("needy")
+        @register_dataset_format("needy")
         def open_needy(root: Path, *, colour: str) -> VideoDataset:
             return open_any(root, colour=colour)
 
-        @register_dataset("plain")
+        @register_dataset_format("plain")
         def open_plain(root: Path, /) -> VideoDataset:
             return open_any(root, colour="none")
 
@@ -364,7 +367,7 @@ class TestRegisterDataset:
             open_dataset("plain:x?colour=red")
 
     def test_the_path_may_be_empty_where_it_has_a_default(self) -> None:
-        @register_dataset("camera")
+        @register_dataset_format("camera")
         def open_camera(root: Path | None = None) -> VideoDataset:
             return VideoDataset(str(root), "", (), open_mine)  # type: ignore[arg-type]
 
@@ -377,7 +380,7 @@ class TestFormatsThatComeAlong:
         """No format of this process."""
 
     def test_are_offered_by_the_entry_points(self) -> None:
-        found = {dataset.name: dataset for dataset in list_datasets() if dataset.distribution == "ctsdk"}
+        found = {dataset.name: dataset for dataset in list_dataset_formats() if dataset.distribution == "ctsdk"}
         assert set(found) == set(built_in._FORMATS)
         assert {name: dataset.detail for name, dataset in found.items() if dataset.status != "available"} == {}
         assert all(dataset.summary for dataset in found.values())
@@ -423,13 +426,13 @@ class TestFormatsThatComeAlong:
 def test_importing_and_listing_stay_light() -> None:
     code = """
 import sys
-import ctsdk, ctsdk.data.formats
+import ctsdk
 imported = set(sys.modules)
 from ctsdk.data.readers.plugin import _FORMATS
-readers = {f"ctsdk.data.readers.{built_in.reader.partition(':')[0]}" for built_in in _FORMATS.values()}
+readers = {f"ctsdk.data.readers.{reader.partition(':')[0]}" for reader, _, _ in _FORMATS.values()}
 print(sorted(imported & {"cv2", "ctsdk.data.readers.plugin", *readers}))
-ctsdk.data.formats.list_datasets()
-print(sorted({"cv2", "lmdb", "skimage", "matplotlib"} & set(sys.modules)))
+ctsdk.list_dataset_formats()
+print(sorted({"cv2", "lmdb", "skimage", "matplotlib", *readers} & set(sys.modules)))
 """
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert run.stdout.split("\n") == ["[]", "[]", ""]

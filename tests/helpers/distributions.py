@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pytest
@@ -27,12 +27,15 @@ class Distributions:
         entry_points: Mapping[str, Mapping[str, str]],
         modules: Mapping[str, str],
         version: str = "1.2",
+        extras: Sequence[str] = (),
     ) -> None:
         """Install one: `entry_points` by group and name, and the text of each module."""
         site = self._folder / distribution
         info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
         info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        fields = ["Metadata-Version: 2.1", f"Name: {distribution}", f"Version: {version}"]
+        fields += [f"Provides-Extra: {extra}" for extra in extras]
+        (info / "METADATA").write_text("\n".join(fields) + "\n")
         lines = []
         for group, entries in entry_points.items():
             lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ctsdk.data import formats
+from ctsdk.data.formats import list_dataset_formats
 from ctsdk.errors import AdapterContractError, DataError
-from ctsdk.plugins import adapters as plugins
-from ctsdk.plugins.discovery import Kind, Source, check_strings, hookspec, offers, path_of, using
+from ctsdk.plugins.adapters import list_adapters
+from ctsdk.plugins.discovery import clear_registered, list_plugins, path_of, register, using
+from ctsdk.plugins.kind import Kind, check_strings, hookspec
 from tests.helpers.distributions import Distributions, fake_distributions, imported
 
 if TYPE_CHECKING:
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
 class Cheese:
     smell: str
     requires: tuple[str, ...] = ()
+    summary: str = ""
     api_version: int = 3
 
 
@@ -32,7 +38,6 @@ class Hooks:
         raise NotImplementedError
 
 
-HERE: list[Source[Cheese]] = []
 CHEESES = Kind(
     noun="cheese",
     group="ctsdk.cheeses",
@@ -41,11 +46,9 @@ CHEESES = Kind(
     plugin=Cheese,
     api_version=3,
     not_found=DataError,
-    registered=lambda: HERE,
-    extra="dairy",
 )
 MODULE = """
-from ctsdk.plugins.discovery import hookimpl
+from ctsdk import hookimpl
 from tests.plugins.test_discovery import Cheese
 
 @hookimpl
@@ -56,9 +59,9 @@ def ctsdk_cheese(name):
 
 @pytest.fixture
 def distributions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distributions]:
-    monkeypatch.setattr("tests.plugins.test_discovery.HERE", [])
     with fake_distributions(tmp_path, monkeypatch) as distributions:
         yield distributions
+    clear_registered()
 
 
 def install(distributions: Distributions, name: str, text: str = MODULE, distribution: str | None = None) -> None:
@@ -75,15 +78,15 @@ def smell(name: str) -> str:
 def test_a_third_kind_takes_one_record(distributions: Distributions) -> None:
     install(distributions, "brie")
     install(distributions, "bad", "raise RuntimeError('mould')")
-    HERE.append(Source("cheddar", "here:cheddar", plugin=Cheese("of home"), noun="wheel"))
+    register(CHEESES, "cheddar", smell, Cheese("of home", summary="Mild."))
 
     assert (smell("brie"), smell("cheddar")) == ("of brie", "of home")
-    listed = {offer.source.name: (offer.status, offer.plugin) for offer in offers(CHEESES)}
-    assert listed == {
-        "bad": ("broken", None),
-        "brie": ("available", Cheese("of brie")),
-        "cheddar": ("available", Cheese("of home")),
-    }
+    listed = [(info.name, info.status, info.origin, info.summary) for info in list_plugins(CHEESES)]
+    assert listed == [
+        ("bad", "broken", "acme-bad 1.2", ""),
+        ("brie", "available", "acme-brie 1.2", ""),
+        ("cheddar", "available", "this process", "Mild."),
+    ]
     with pytest.raises(DataError, match=r"no cheese is called 'bri'. Did you mean 'brie'\? Available: bad, brie, ched"):
         smell("bri")
     with pytest.raises(
@@ -94,8 +97,8 @@ def test_a_third_kind_takes_one_record(distributions: Distributions) -> None:
 
 def test_kinds_do_not_see_each_other(distributions: Distributions) -> None:
     install(distributions, "brie")
-    assert "brie" not in {info.name for info in plugins.list_adapters()}
-    assert "brie" not in {info.name for info in formats.list_datasets()}
+    assert "brie" not in {info.name for info in list_adapters()}
+    assert "brie" not in {info.name for info in list_dataset_formats()}
 
 
 def test_one_module_may_offer_things_of_several_kinds(distributions: Distributions) -> None:
@@ -115,27 +118,48 @@ def ctsdk_dataset():
     distributions.install("acme-all", {group: {"brie": "fake_all"} for group in groups}, {"fake_all": module})
 
     assert smell("brie") == "of brie"
-    assert [info.summary for info in plugins.list_adapters() if info.name == "brie"] == ["adapter"]
-    assert [info.summary for info in formats.list_datasets() if info.name == "brie"] == ["data set"]
+    assert [info.summary for info in list_adapters() if info.name == "brie"] == ["adapter"]
+    assert [info.summary for info in list_dataset_formats() if info.name == "brie"] == ["data set"]
 
 
 def test_the_hook_of_another_kind_is_not_enough(distributions: Distributions) -> None:
-    text = "from ctsdk.plugins.discovery import hookimpl\n@hookimpl\ndef ctsdk_adapter(): pass"
+    text = "from ctsdk import hookimpl\n@hookimpl\ndef ctsdk_adapter(): pass"
     install(distributions, "brie", text)
-    with pytest.raises(AdapterContractError, match=r"unknown hook 'ctsdk_adapter'.*Its hook is ctsdk_cheese\(name\)"):
+    with pytest.raises(
+        AdapterContractError, match=r"unknown hook 'ctsdk_adapter'; expected ctsdk_cheese\(name\), with"
+    ):
         smell("brie")
 
 
-def test_what_ctsdk_itself_needs_comes_with_the_extra_of_the_kind(distributions: Distributions) -> None:
-    install(distributions, "brie", MODULE.replace('name}"', "name}\", ('no_such_module',)"), distribution="ctsdk")
-    with pytest.raises(DataError, match=r"^cheese 'brie' needs 'no_such_module': pip install 'ctsdk\[dairy\]'$"):
-        smell("brie")
+def test_a_module_is_asked_anew_after_a_reload(distributions: Distributions, tmp_path: Path) -> None:
+    install(distributions, "brie")
+    assert smell("brie") == "of brie"
+    path = tmp_path / "acme-brie" / "fake_acme_brie_brie.py"
+    path.write_text(MODULE.replace('"of', '"another of'))
+    sys.modules.pop("fake_acme_brie_brie")
+    importlib.invalidate_caches()
+    shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
+    assert smell("brie") == "another of brie"
+
+
+def test_threads_may_ask_at_the_same_time(distributions: Distributions) -> None:
+    distributions.install("acme", {"ctsdk.cheeses": dict.fromkeys("abcdefgh", "fake_acme")}, {"fake_acme": MODULE})
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(smell, "abcdefgh")) == [f"of {name}" for name in "abcdefgh"]
+
+
+def test_what_was_registered_can_be_forgotten() -> None:
+    register(CHEESES, "cheddar", smell, Cheese("of home"))
+    with pytest.raises(AdapterContractError, match=r"cheese name 'cheddar' is taken by tests.*:smell, so .*:install"):
+        register(CHEESES, "cheddar", install, Cheese("of home"))
+    clear_registered()
+    assert list_plugins(CHEESES) == []
 
 
 def test_a_clash_with_this_process_imports_nothing(distributions: Distributions) -> None:
     install(distributions, "brie")
-    HERE.append(Source("brie", "here:brie", plugin=Cheese("of home"), noun="wheel"))
-    with pytest.raises(DataError, match=r"'acme-brie' 1.2 .* and by wheel here:brie of this process. Register yours"):
+    register(CHEESES, "brie", smell, Cheese("of home"))
+    with pytest.raises(DataError, match=r"'acme-brie' 1.2 .* and by tests.*:smell of this process. Register yours"):
         smell("brie")
     assert imported() == set()
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import ctsdk
+from ctsdk.plugins import PluginInfo
 from ctsdk.plugins.skeleton import write_adapter_package
 from ctsdk.testing import adapter_checks
 from tests.helpers.distributions import write_metadata
@@ -121,7 +122,7 @@ def test_a_name_that_is_no_identifier_is_refused(name: str, hint: str, tmp_path:
 def test_a_name_that_is_taken_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ctsdk.ConfigError, match=r"'ostrack' is taken by ctsdk \d"):
         write_adapter_package("ostrack", tmp_path / "package")
-    here = [ctsdk.AdapterInfo("lynx", "available", entry_point="my_module:Lynx")]
+    here = [PluginInfo("lynx", "available", entry_point="my_module:Lynx")]
     monkeypatch.setattr("ctsdk.plugins.skeleton.list_adapters", lambda: here)
     with pytest.raises(ctsdk.ConfigError, match="'lynx' is taken by my_module:Lynx"):
         write_adapter_package("lynx", tmp_path / "package")

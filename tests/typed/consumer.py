@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import ctsdk
 from ctsdk.boxes import xywh_to_cxcywh
 from ctsdk.evaluation.scores import Evaluation
+from ctsdk.plugins import PluginInfo
 from ctsdk.profiling import Profile
 from ctsdk.testing import CheckResult, check_adapter
 from tests.typed.network import PixelTracker, all_visible, boxes_of_a_video, split, target_box
@@ -78,8 +79,10 @@ def use_a_named_adapter() -> None:
     assert_type(adapter, ctsdk.TrackerAdapter)
     assert_type(adapter.teacher, nn.Module)
     assert_type(adapter.capabilities, frozenset[str])
-    assert_type(ctsdk.list_adapters()[0], ctsdk.AdapterInfo)
+    assert_type(ctsdk.list_adapters()[0], PluginInfo)
     assert_type(ctsdk.list_adapters()[0].api_version, int | None)
+    assert_type(ctsdk.StagePlan.divide(12, 4).num_stages, int)
+    assert_type(ctsdk.build_student(adapter, {"backbone": ctsdk.StagePlan.divide(12, 4)}), nn.Module)
 
 
 def compress(folder: Path) -> ctsdk.CompressionResult:

@@ -12,7 +12,7 @@
     nfs            NFS at 30 frames a second
     otb            OTB100
     vot            VOT short-term, played without restarts
-    own            folders and video files of one's own
+    own            folders of images, and video files, with your own boxes
     synthetic      seeded videos made of photographs
 
     plugin         offers them all by name
@@ -21,8 +21,8 @@
     documents      annotations in JSON and XML
     tracks         the tracks of ImageNet-VID, and where they are kept
     video_files    any frame of a video file
-    tables         lists that no file on disk says
+    tables         lists that no file on disk holds
     checks         what several readers check
 
-A reader is imported when it is asked for.
+Listing the formats imports no reader; opening a data set imports the one that it needs.
 """
