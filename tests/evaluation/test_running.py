@@ -64,7 +64,7 @@ def test_boxes_are_those_of_a_session_and_only_the_tracker_is_timed() -> None:
         assert each.boxes_xywh_px.tolist() == [list(box) for box in expected]
         assert len(each.seconds) == len(video)
         assert (each.seconds > 0).all()
-        assert np.isnan(each.scores).all()
+        assert np.isnan(each.confidences).all()
 
 
 def test_evaluate_tracks_and_scores() -> None:

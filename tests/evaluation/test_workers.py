@@ -90,11 +90,11 @@ def test_frames_are_read_once_in_order_a_little_ahead_and_elsewhere() -> None:
     assert not is_reading()
 
 
-def test_boxes_and_scores_are_the_trackers() -> None:
+def test_boxes_and_confidences_are_the_trackers() -> None:
     tracked = track_video(ClumsyAdapter(ADAPTER.teacher), ADAPTER.teacher, make_video("a", 3))
     assert tracked.boxes_xywh_px.tolist() == [[20.0, 20.25, 16.0, 16.0], [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]]
-    assert np.isnan(tracked.scores[0])
-    assert tracked.scores[1:].tolist() == [0.5, 0.5]
+    assert np.isnan(tracked.confidences[0])
+    assert tracked.confidences[1:].tolist() == [0.5, 0.5]
     assert (tracked.seconds >= 0).all()
 
 
