@@ -120,5 +120,7 @@ def _marked(frame: NDArray[np.uint8], result: TrackResult) -> NDArray[np.uint8]:
     x, y, _, _ = result.box_xywh_px
     draw_box(image, result.box_xywh_px, TRACKER_COLOURS[0], thickness_px=max(2, round(max(image.shape) / 400)))
     if math.isfinite(result.confidence):
-        draw_label(image, f"{result.confidence:.2f}", (x, y), TRACKER_COLOURS[0], scale=max(0.4, max(image.shape) / 1600))
+        draw_label(
+            image, f"{result.confidence:.2f}", (x, y), TRACKER_COLOURS[0], scale=max(0.4, max(image.shape) / 1600)
+        )
     return image
