@@ -13,10 +13,8 @@ import pickle
 import signal
 import tempfile
 import threading
-import time
 import traceback
-from collections import deque
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,27 +23,22 @@ from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from ctsdk.crops import import_cv2
 from ctsdk.errors import ConfigError, CtsdkError
-from ctsdk.evaluation.results.predictions import TrackedVideo
-from ctsdk.tracking import track
+from ctsdk.evaluation.one_video import track_video
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from numpy.typing import NDArray
     from torch import nn
 
     from ctsdk.data.videos import Video
     from ctsdk.engine.adapter import TrackerAdapter
+    from ctsdk.evaluation.results.predictions import TrackedVideo
 
-__all__ = ["TrackingJob", "track_video"]
-
-# Frames that are read while the tracker works on an earlier one.
-_NUM_AHEAD = 4
+__all__ = ["TrackingJob"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +89,8 @@ class TrackingJob:
         with tempfile.TemporaryDirectory(prefix="ctsdk-") as folder, reader, pool, writer:
             path = Path(folder) / "job.pt"
             self._save(path)
-            waiting, running = iter(numbers), dict[Future[TrackedVideo], int]()
+            waiting = iter(numbers)
+            running: dict[Future[TrackedVideo], int] = {}
             try:
                 while True:
                     # No more than can run, so that a fault names few videos.
@@ -127,78 +121,6 @@ class TrackingJob:
                 "num_workers=0, or make whatever cannot be pickled, such as a nested function that reads frames, a "
                 "class or function of a module."
             ) from error
-
-
-def track_video(
-    adapter: TrackerAdapter,
-    tracker: nn.Module,
-    video: Video,
-    on_frames: Callable[[int], object] = lambda _: None,
-) -> TrackedVideo:
-    """Follow the target of a video from its first true box to the last frame.
-
-    Args:
-        adapter: the tracker's adapter.
-        tracker: the teacher or a student.
-        video: the video; of its boxes only the first is used.
-        on_frames: called with 1 after each frame.
-
-    Returns:
-        the boxes, the first one given; the seconds of ``start`` and of each ``update``, reading frames not included;
-        the tracker's confidences, NaN where it has none.
-
-    Raises:
-        CtsdkError: a frame or the first box cannot be used; the message begins with the video's name.
-    """
-    x, y, w, h = video.boxes_xywh_px[0].tolist()
-    boxes = np.full((len(video), 4), (x, y, w, h))
-    seconds, confidences = np.empty(len(video)), np.full(len(video), np.nan)
-    begins: list[float] = []
-
-    def begin_each(frames: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-        for frame in frames:
-            begins.append(time.perf_counter())
-            yield frame
-
-    with _named(video.name), _read_ahead(video) as frames:
-        for index, result in enumerate(track(adapter, tracker, begin_each(frames), (x, y, w, h))):
-            seconds[index] = time.perf_counter() - begins[index]
-            boxes[index], confidences[index] = result.box_xywh_px, result.confidence
-            on_frames(1)
-    return TrackedVideo(video.name, boxes, seconds, confidences)
-
-
-@contextmanager
-def _read_ahead(video: Video) -> Iterator[Iterator[NDArray[np.uint8]]]:
-    """Give the frames of a video, while a thread reads the next few."""
-    reading: deque[Future[NDArray[np.uint8]]] = deque()
-
-    def frames() -> Iterator[NDArray[np.uint8]]:
-        for index in range(len(video)):
-            reading.append(reader.submit(video.frame, index))
-            if len(reading) > _NUM_AHEAD:
-                yield reading.popleft().result()
-        while reading:
-            yield reading.popleft().result()
-
-    with ThreadPoolExecutor(1, thread_name_prefix="frames") as reader:
-        try:
-            yield frames()
-        finally:
-            reader.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Name the video in every error."""
-    try:
-        yield
-    except CtsdkError as error:
-        error.args = (f"video {name!r}: {error}", *error.args[1:])
-        raise
-    except Exception as error:
-        error.add_note(f"while tracking video {name!r}")
-        raise
 
 
 @contextmanager
