@@ -7,6 +7,8 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+
 from ctsdk.compression import compress
 from ctsdk.config import CompressionConfig
 from ctsdk.data.synthetic.photographs import HELD_OUT_PHOTOGRAPHS, load_photographs
@@ -16,7 +18,8 @@ from ctsdk.engine.student import build_student, trunk_depths
 from ctsdk.evaluation.plots import save_plot
 from ctsdk.evaluation.running import evaluate
 from ctsdk.plugins.adapters import load_adapter
-from ctsdk.reporting import measure_trackers, print_comparison, save_side_by_side
+from ctsdk.profiling import measure_trackers
+from ctsdk.reporting import comparison_table, save_side_by_side
 from ctsdk.storage.atomic import write_json
 from ctsdk.training.states import States
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from ctsdk.data.videos import Video
     from ctsdk.engine.adapter import TrackerAdapter
     from ctsdk.evaluation.scores import Evaluation
+    from ctsdk.profiling import Profile
 
 __all__ = ["DEMO_CONFIG", "demo_config", "held_out_videos", "run_demo"]
 
@@ -81,8 +85,9 @@ def run_demo(out: Path, *, adapter: str = "ostrack", seed: int = 0) -> dict[str,
         seed: of the run.
 
     Returns:
-        what ``summary.json`` holds: :class:`ctsdk.reporting.TrackerFigures` by tracker; ``retention`` and
-        ``speedup`` of the student against the teacher; ``seconds``, the duration of the whole demo.
+        what ``summary.json`` holds: by tracker, its :class:`ctsdk.profiling.Profile`, ``auc``, ``precision`` and their
+        ``protocol``; ``retention`` and ``speedup`` of the student against the teacher; ``seconds``, the duration of the
+        whole demo.
 
     Raises:
         AdapterNotFoundError: there is no such adapter.
@@ -106,15 +111,15 @@ def run_demo(out: Path, *, adapter: str = "ostrack", seed: int = 0) -> dict[str,
         "student": result.student,
     }
     scores = {name: _track_all(name, tiny, tracker, videos) for name, tracker in trackers.items()}
-    figures = measure_trackers(tiny, trackers, scores, num_rounds=_NUM_LATENCY_ROUNDS)
-    teacher, student = figures["teacher"], figures["student"]
+    profiles = measure_trackers(tiny, trackers, num_rounds=_NUM_LATENCY_ROUNDS)
     summary = {
-        **{name: asdict(tracker_figures) for name, tracker_figures in figures.items()},
+        **{name: {**asdict(profiles[name]), **_accuracy(score)} for name, score in scores.items()},
         "retention": scores["student"].auc / scores["teacher"].auc,
-        "speedup": teacher.latency_ms / student.latency_ms,
+        "speedup": profiles["teacher"].latency_ms / profiles["student"].latency_ms,
         "seconds": time.monotonic() - begin,
     }
-    _write(out, summary, scores, videos)
+    write_json(out / "summary.json", summary)
+    _show(out, profiles, scores, videos[0])
     return summary
 
 
@@ -123,13 +128,17 @@ def _track_all(name: str, adapter: TrackerAdapter, tracker: nn.Module, videos: l
     return evaluate(adapter, tracker, videos, show_progress=True)
 
 
-def _write(out: Path, summary: dict[str, Any], scores: dict[str, Evaluation], videos: list[Video]) -> None:
-    write_json(out / "summary.json", summary)
-    labelled = {_words(name): score for name, score in scores.items()}
-    save_plot(out / "curves.png", labelled, title="Success on held-out videos")
-    boxes = {label: score.videos[0].boxes_xywh_px for label, score in labelled.items()}
-    save_side_by_side(out / "side_by_side.mp4", videos[0], boxes)
-    print_comparison(summary)
+def _accuracy(score: Evaluation) -> dict[str, Any]:
+    return {"auc": score.auc, "precision": score.precision, "protocol": score.protocol.label}
+
+
+def _show(out: Path, profiles: dict[str, Profile], scores: dict[str, Evaluation], video: Video) -> None:
+    """Draw curves and a clip, and print the comparison."""
+    scores = {_words(name): score for name, score in scores.items()}
+    save_plot(out / "curves.png", scores, title="Success on held-out videos")
+    boxes = {label: score.videos[0].boxes_xywh_px for label, score in scores.items()}
+    save_side_by_side(out / "side_by_side.mp4", video, boxes)
+    Console().print(comparison_table({_words(name): profile for name, profile in profiles.items()}, scores))
 
 
 def _words(name: str) -> str:

@@ -12,8 +12,9 @@ from rich.console import Console
 import ctsdk
 from ctsdk.cli.options import AdapterOptions, FolderToWrite
 from ctsdk.errors import ConfigError
+from ctsdk.profiling import measure_trackers
 from ctsdk.ranks import is_first_rank
-from ctsdk.reporting import comparison_table, measure_trackers
+from ctsdk.reporting import comparison_table
 from ctsdk.storage.atomic import atomic_write
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from rich.console import Console
 from tqdm.auto import tqdm
 
 from ctsdk.cli.options import BoxOption, FileToWrite, JsonFlag, TrackerOptions, print_json
-from ctsdk.reporting import TRACKER_COLOURS, comparison_table, measure_trackers
+from ctsdk.profiling import measure_trackers
+from ctsdk.reporting import TRACKER_COLOURS, comparison_table
 from ctsdk.storage.atomic import atomic_write
 from ctsdk.tracking import track as track_target
 from ctsdk.video import draw_box, draw_label, open_frames, write_video
