@@ -90,7 +90,8 @@ def save_side_by_side(
         the path.
 
     Raises:
-        DataError: there are no boxes, not one per frame, or the clip cannot be written.
+        DataError: there are no boxes, or not one per frame.
+        OutputError: the clip cannot be written.
     """
     if not boxes_xywh_px:
         raise DataError("there are no boxes to draw; expected at least one tracker's, (N, 4) by label.")
