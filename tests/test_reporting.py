@@ -78,7 +78,7 @@ def test_a_tracker_that_was_not_evaluated_has_no_accuracy() -> None:
 
 
 def test_accuracy_by_other_rules_is_refused() -> None:
-    with pytest.raises(ConfigError, match="the protocol 'got10k' has no figure 'AUC'"):
+    with pytest.raises(ConfigError, match="the protocol 'got10k' has no metric 'AUC'"):
         comparison_table(BOTH, {"teacher": pooled_evaluation([0.5], [3])})
     with pytest.raises(ConfigError, match="different videos"):
         comparison_table(BOTH, {"teacher": evaluation({"s": 0.5}), "student": evaluation({"t": 0.5})})

@@ -54,5 +54,5 @@ def write_scores(folder: Path, evaluation: Evaluation) -> None:
 
 
 def _to_json(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """Return figures with None for NaN, which JSON lacks."""
+    """Return metrics with None for NaN, which JSON lacks."""
     return {name: None if math.isnan(value) else value for name, value in figures.items()}

@@ -85,7 +85,7 @@ class TrackingJob:
         num_workers = min(num_workers, len(numbers))
         reader, writer = context.Pipe(duplex=False)
         pool = ProcessPoolExecutor(num_workers, context, _start_worker, (reader,))
-        # Left from right to left: the workers end when the writer is closed, and the pool waits for their end.
+        # Closed from right to left: closing the writer ends the workers, and closing the pool waits for that.
         with tempfile.TemporaryDirectory(prefix="ctsdk-") as folder, reader, pool, writer:
             path = Path(folder) / "job.pt"
             self._save(path)
@@ -93,7 +93,7 @@ class TrackingJob:
             running: dict[Future[TrackedVideo], int] = {}
             try:
                 while True:
-                    # No more than can run, so that a fault names few videos.
+                    # No more than can run, so that the error below names few videos.
                     for number in islice(waiting, num_workers - len(running)):
                         running[pool.submit(_track_in_worker, path, number)] = number
                     if not running:
@@ -163,7 +163,7 @@ def _track_in_worker(path: Path, number: int) -> TrackedVideo:
 @functools.cache
 def _load(path: Path) -> TrackingJob:
     try:
-        # The parent has just written it, into a folder that is open to nobody else.
+        # The parent has just written it, into a folder that only this user can open.
         job: TrackingJob = torch.load(path, weights_only=False)
     except Exception as error:  # a third-party object can raise anything when it is read
         raise ConfigError(
