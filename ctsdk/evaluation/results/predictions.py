@@ -25,7 +25,7 @@ __all__ = ["PredictionFolder", "TrackedVideo", "check_file_name"]
 _Numbers: TypeAlias = "NDArray[np.float64]"
 
 _BOX = "finite numbers and sizes of at least 0. Write a lost target as its last box"
-_TIME = "seconds, at least 0. Leave the times out if nobody measured them"
+_TIME = "seconds, at least 0. Leave the times out if they were not measured"
 
 _TIME_ENDING, _CONFIDENCE_ENDING = "_time", "_confidence"
 
