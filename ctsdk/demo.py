@@ -1,4 +1,4 @@
-"""The main job end to end, on data made by code: compress the shipped teacher, track what neither has seen, compare."""
+"""A compression from start to end on synthetic videos: compress a shipped teacher, evaluate, compare."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _logger = logging.getLogger(__name__)
 
 DEMO_CONFIG = CompressionConfig.from_mapping(
     {
-        # In a run of minutes the student needs its time alone: half of the run instead of a tenth.
+        # In a run this short, the student has to train alone for half of it instead of a tenth.
         "replacement": {"warm_up": 0.05, "cool_down": 0.5},
         "training": {
             "steps": 1050,
@@ -60,7 +60,7 @@ DEMO_CONFIG = CompressionConfig.from_mapping(
 
 
 def held_out_videos(num_videos: int = _NUM_HELD_OUT) -> list[Video]:
-    """Return the videos to measure on, made of photographs and seeds that no training sees.
+    """Return the videos to evaluate on, made of photographs and seeds that training never uses.
 
     Raises:
         DataError: scikit-image, which ships the photographs, is not installed.
@@ -70,7 +70,7 @@ def held_out_videos(num_videos: int = _NUM_HELD_OUT) -> list[Video]:
 
 
 def demo_config(adapter: TrackerAdapter, *, seed: int = 0) -> CompressionConfig:
-    """Return the demo's run for an adapter: each trunk to a third of its blocks, and to one at least."""
+    """Return the demo's configuration for an adapter: each trunk keeps a third of its blocks, at least one."""
     stages = {name: max(1, depth // 3) for name, depth in trunk_depths(adapter).items()}
     named = {"adapter": {"name": adapter.name, "variant": adapter.variant}, "stages": stages, "seed": seed}
     return CompressionConfig.from_mapping({**DEMO_CONFIG.to_mapping(), **named})
@@ -100,7 +100,7 @@ def run_demo(out: Path, *, adapter: str = "ostrack", seed: int = 0) -> dict[str,
     videos = held_out_videos()
 
     run_dir = out / "training"
-    # A demo starts over: the states of an earlier one in this folder are not to be resumed.
+    # A demo always starts again: states of an earlier one in this folder must not be resumed.
     States(run_dir).remove_all()
     result = compress(tiny, config, run_dir=run_dir, show_progress=True)
     result.save(out / "student")

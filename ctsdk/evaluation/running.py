@@ -48,7 +48,7 @@ __all__ = ["PREDICTIONS_FOLDER", "SCORES_FILE", "evaluate", "score_tracked", "tr
 
 PREDICTIONS_FOLDER = "predictions"
 
-# A rank waits for the slowest one: for the rest of an evaluation, not for the half hour that is usual in training.
+# A rank waits for the slowest one, here for the rest of an evaluation; the half hour of training is too short.
 _PATIENCE = timedelta(days=30)
 
 _logger = logging.getLogger(__name__)
@@ -224,7 +224,7 @@ def _track_and_keep(
 
 
 def _keep_missing(parts: Iterable[Mapping[int, TrackedVideo]], folder: PredictionFolder) -> None:
-    """Write what ranks tracked that have a disk of their own."""
+    """Write the videos of ranks that wrote to another disk."""
     for part in parts:
         for tracked in part.values():
             if not folder.has(tracked.name):

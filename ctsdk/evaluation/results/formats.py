@@ -1,14 +1,14 @@
 """Result files as the public tools write them, byte for byte.
 
-===========  ================================================================  ===================================
-format       boxes of a video, below the tool's folder of results           numbers
-===========  ================================================================  ===================================
-``ostrack``  ``<tracker>/<parameters>[_<repetition>]/<video>.txt``          tabs, cut toward zero
-``got10k``   ``GOT-10k/<tracker>/<video>/<video>_<repetition>.txt``,     commas, three decimals
+===========  =======================================================  ====================================
+format       boxes of a video, below the tool's folder of results     numbers
+===========  =======================================================  ====================================
+``ostrack``  ``<tracker>/<parameters>[_<repetition>]/<video>.txt``    tabs, cut toward zero
+``got10k``   ``GOT-10k/<tracker>/<video>/<video>_<repetition>.txt``,  commas, three decimals
              of other sets ``OTB2015/<tracker>/<video>.txt``
-``lasot``    ``<tracker>_tracking_result/<video>.txt``                      commas, three decimals
-``pysot``    ``<tracker>/<video>.txt``                                      commas, as many decimals as it takes
-===========  ================================================================  ===================================
+``lasot``    ``<tracker>_tracking_result/<video>.txt``                commas, three decimals
+``pysot``    ``<tracker>/<video>.txt``                                commas, as many decimals as it takes
+===========  =======================================================  ====================================
 
 ``ostrack`` is the layout of pytracking and of the trackers built on it; the metrics that they publish come from its
 whole pixels. GOT-10k and TrackingNet have a folder each there, within that of the parameters.
