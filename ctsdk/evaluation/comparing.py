@@ -112,14 +112,13 @@ def compare(
         )
     drawn = _draw_differences(numerators, denominators, num_resamples, seed)
     low, high = np.quantile(drawn, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
-    values = [evaluation.figures[name] for evaluation in (first, second)]
     return Comparison(
         figure=name,
         protocol=first.protocol.label,
         dataset=first.dataset_name,
-        first=values[0],
-        second=values[1],
-        difference=values[1] - values[0],
+        first=first.figures[name],
+        second=second.figures[name],
+        difference=second.figures[name] - first.figures[name],
         low=float(low),
         high=float(high),
         num_videos=num_videos,

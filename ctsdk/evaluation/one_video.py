@@ -60,7 +60,7 @@ def track_video(
             begins.append(time.perf_counter())
             yield frame
 
-    with _named(video.name), _read_ahead(video) as frames:
+    with _errors_that_name(video), _read_ahead(video) as frames:
         for index, result in enumerate(track(adapter, tracker, begin_each(frames), (x, y, w, h))):
             seconds[index] = time.perf_counter() - begins[index]
             boxes[index], confidences[index] = result.box_xywh_px, result.confidence
@@ -89,13 +89,12 @@ def _read_ahead(video: Video) -> Iterator[Iterator[NDArray[np.uint8]]]:
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Name the video in every error."""
+def _errors_that_name(video: Video) -> Iterator[None]:
     try:
         yield
     except CtsdkError as error:
-        error.args = (f"video {name!r}: {error}", *error.args[1:])
+        error.args = (f"video {video.name!r}: {error}", *error.args[1:])
         raise
     except Exception as error:
-        error.add_note(f"while tracking video {name!r}")
+        error.add_note(f"while tracking video {video.name!r}")
         raise

@@ -246,6 +246,5 @@ def _score(
 ) -> Evaluation:
     """Score one tracked video for each of the data set's, in its order."""
     pairs = zip(videos, tracked, strict=True)
-    return Evaluation(
-        rules, title, tuple(rules.score(video, each.boxes_xywh_px, each.seconds) for video, each in pairs)
-    )
+    scores = tuple(rules.score(video, each.boxes_xywh_px, each.seconds) for video, each in pairs)
+    return Evaluation(rules, title, scores)

@@ -58,8 +58,8 @@ class Got10kProtocol(EvaluationProtocol):
     ) -> VideoScore:
         """Score the boxes of one video; see :meth:`EvaluationProtocol.score`.
 
-        The size of frames is the resolution in GOT-10k's meta_info.ini, as in the toolkit: some of its videos have frames
-        of several sizes. Without it, the video's own size is used, for which a frame may be read.
+        As in the toolkit, the size of frames is the resolution in GOT-10k's meta_info.ini: some of its videos have
+        frames of several sizes. Without it, the video's own size is used, for which a frame may be read.
         """
         boxes, truth = boxes_to_score(video, boxes_xywh_px), video.boxes_xywh_px
         if len(boxes) != len(truth):
