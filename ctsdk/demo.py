@@ -1,4 +1,4 @@
-"""The main job end to end, on data made by code: compress the shipped teacher, track what neither has seen, compare."""
+"""A compression from start to end on synthetic videos: compress a shipped teacher, evaluate, compare."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
 
 from ctsdk.compression import compress
 from ctsdk.config import CompressionConfig
@@ -16,7 +18,8 @@ from ctsdk.engine.student import build_student, trunk_depths
 from ctsdk.evaluation.plots import save_plot
 from ctsdk.evaluation.running import evaluate
 from ctsdk.plugins.adapters import load_adapter
-from ctsdk.reporting import measure_trackers, print_comparison, save_side_by_side
+from ctsdk.profiling import measure_trackers
+from ctsdk.reporting import comparison_table, save_side_by_side
 from ctsdk.storage.atomic import write_json
 from ctsdk.training.states import States
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from ctsdk.data.videos import Video
     from ctsdk.engine.adapter import TrackerAdapter
     from ctsdk.evaluation.scores import Evaluation
+    from ctsdk.profiling import Profile
 
 __all__ = ["DEMO_CONFIG", "demo_config", "held_out_videos", "run_demo"]
 
@@ -40,7 +44,7 @@ _logger = logging.getLogger(__name__)
 
 DEMO_CONFIG = CompressionConfig.from_mapping(
     {
-        # In a run of minutes the student needs its time alone: half of the run instead of a tenth.
+        # In a run this short, the student has to train alone for half of it instead of a tenth.
         "replacement": {"warm_up": 0.05, "cool_down": 0.5},
         "training": {
             "steps": 1050,
@@ -56,7 +60,7 @@ DEMO_CONFIG = CompressionConfig.from_mapping(
 
 
 def held_out_videos(num_videos: int = _NUM_HELD_OUT) -> list[Video]:
-    """Return the videos to measure on, made of photographs and seeds that no training sees.
+    """Return the videos to evaluate on, made of photographs and seeds that training never uses.
 
     Raises:
         DataError: scikit-image, which ships the photographs, is not installed.
@@ -66,7 +70,7 @@ def held_out_videos(num_videos: int = _NUM_HELD_OUT) -> list[Video]:
 
 
 def demo_config(adapter: TrackerAdapter, *, seed: int = 0) -> CompressionConfig:
-    """Return the demo's run for an adapter: each trunk to a third of its blocks, and to one at least."""
+    """Return the demo's configuration for an adapter: each trunk keeps a third of its blocks, at least one."""
     stages = {name: max(1, depth // 3) for name, depth in trunk_depths(adapter).items()}
     named = {"adapter": {"name": adapter.name, "variant": adapter.variant}, "stages": stages, "seed": seed}
     return CompressionConfig.from_mapping({**DEMO_CONFIG.to_mapping(), **named})
@@ -81,8 +85,9 @@ def run_demo(out: Path, *, adapter: str = "ostrack", seed: int = 0) -> dict[str,
         seed: of the run.
 
     Returns:
-        what ``summary.json`` holds: :class:`ctsdk.reporting.TrackerFigures` by tracker; ``retention`` and
-        ``speedup`` of the student against the teacher; ``seconds``, the duration of the whole demo.
+        what ``summary.json`` holds: by tracker, its :class:`ctsdk.profiling.Profile`, ``auc``, ``precision`` and their
+        ``protocol``; ``retention`` and ``speedup`` of the student against the teacher; ``seconds``, the duration of the
+        whole demo.
 
     Raises:
         AdapterNotFoundError: there is no such adapter.
@@ -95,7 +100,7 @@ def run_demo(out: Path, *, adapter: str = "ostrack", seed: int = 0) -> dict[str,
     videos = held_out_videos()
 
     run_dir = out / "training"
-    # A demo starts over: the states of an earlier one in this folder are not to be resumed.
+    # A demo always starts again: states of an earlier one in this folder must not be resumed.
     States(run_dir).remove_all()
     result = compress(tiny, config, run_dir=run_dir, show_progress=True)
     result.save(out / "student")
@@ -106,15 +111,15 @@ def run_demo(out: Path, *, adapter: str = "ostrack", seed: int = 0) -> dict[str,
         "student": result.student,
     }
     scores = {name: _track_all(name, tiny, tracker, videos) for name, tracker in trackers.items()}
-    figures = measure_trackers(tiny, trackers, scores, num_rounds=_NUM_LATENCY_ROUNDS)
-    teacher, student = figures["teacher"], figures["student"]
+    profiles = measure_trackers(tiny, trackers, num_rounds=_NUM_LATENCY_ROUNDS)
     summary = {
-        **{name: asdict(tracker_figures) for name, tracker_figures in figures.items()},
+        **{name: {**asdict(profiles[name]), **_accuracy(score)} for name, score in scores.items()},
         "retention": scores["student"].auc / scores["teacher"].auc,
-        "speedup": teacher.latency_ms / student.latency_ms,
+        "speedup": profiles["teacher"].latency_ms / profiles["student"].latency_ms,
         "seconds": time.monotonic() - begin,
     }
-    _write(out, summary, scores, videos)
+    write_json(out / "summary.json", summary)
+    _show(out, profiles, scores, videos[0])
     return summary
 
 
@@ -123,13 +128,17 @@ def _track_all(name: str, adapter: TrackerAdapter, tracker: nn.Module, videos: l
     return evaluate(adapter, tracker, videos, show_progress=True)
 
 
-def _write(out: Path, summary: dict[str, Any], scores: dict[str, Evaluation], videos: list[Video]) -> None:
-    write_json(out / "summary.json", summary)
-    labelled = {_words(name): score for name, score in scores.items()}
-    save_plot(out / "curves.png", labelled, title="Success on held-out videos")
-    boxes = {label: score.videos[0].boxes_xywh_px for label, score in labelled.items()}
-    save_side_by_side(out / "side_by_side.mp4", videos[0], boxes)
-    print_comparison(summary)
+def _accuracy(score: Evaluation) -> dict[str, Any]:
+    return {"auc": score.auc, "precision": score.precision, "protocol": score.protocol.label}
+
+
+def _show(out: Path, profiles: dict[str, Profile], scores: dict[str, Evaluation], video: Video) -> None:
+    """Draw curves and a clip, and print the comparison."""
+    scores = {_words(name): score for name, score in scores.items()}
+    save_plot(out / "curves.png", scores, title="Success on held-out videos")
+    boxes = {label: score.videos[0].boxes_xywh_px for label, score in scores.items()}
+    save_side_by_side(out / "side_by_side.mp4", video, boxes)
+    Console().print(comparison_table({_words(name): profile for name, profile in profiles.items()}, scores))
 
 
 def _words(name: str) -> str:

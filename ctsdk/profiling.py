@@ -1,7 +1,7 @@
 """What a tracker costs: parameters, multiply-adds, latency.
 
-Multiply-adds are what papers of this field call FLOPs. Latency is of the network alone, batch 1: cropping and reading
-frames are not in it.
+Multiply-adds are what papers of this field call FLOPs. Latency is of the network alone, batch 1: it includes neither
+reading frames nor cropping them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import nn
 
     from ctsdk.engine.adapter import TrackerAdapter
 
-__all__ = ["Profile", "count_macs", "measure_latencies_ms", "profile"]
+__all__ = ["Profile", "count_macs", "measure_latencies_ms", "measure_trackers", "profile"]
 
 
 @dataclass(frozen=True)
@@ -33,36 +33,55 @@ class Profile:
         macs: multiply-adds of a forward pass with one sample.
         latency_ms: median duration of such a pass, milliseconds, on the tracker's device.
         device: the device's name.
+        num_blocks: blocks of all its trunks together.
     """
 
     params: int
     macs: int
     latency_ms: float
     device: str
+    num_blocks: int
 
 
 def profile(adapter: TrackerAdapter, tracker: nn.Module, *, num_rounds: int = 30) -> Profile:
     """Measure one tracker.
 
-    To compare two, pass both to :func:`measure_latencies_ms`: it times them in turn, so that both see the same machine.
+    To compare several, pass all of them to :func:`measure_trackers`: it times them in turn.
 
     Args:
         adapter: runs the tracker.
         tracker: put into eval mode.
-        num_rounds: timed passes, after as many untimed ones as a tenth.
+        num_rounds: timed passes, after a tenth as many untimed ones.
     """
-    device = next(tracker.parameters()).device
-    return Profile(
-        params=sum(parameter.numel() for parameter in tracker.parameters()),
-        macs=count_macs(adapter, tracker),
-        latency_ms=measure_latencies_ms(adapter, [tracker], num_rounds=num_rounds)[0],
-        device=str(device),
-    )
+    return measure_trackers(adapter, {"": tracker}, num_rounds=num_rounds)[""]
+
+
+def measure_trackers(
+    adapter: TrackerAdapter, trackers: Mapping[str, nn.Module], *, num_rounds: int = 30
+) -> dict[str, Profile]:
+    """Measure trackers of one family, their latencies in turn.
+
+    Args:
+        adapter: runs them.
+        trackers: by label; put into eval mode.
+        num_rounds: timed passes of each.
+    """
+    latencies_ms = measure_latencies_ms(adapter, list(trackers.values()), num_rounds=num_rounds)
+    return {
+        label: Profile(
+            params=sum(parameter.numel() for parameter in tracker.parameters()),
+            macs=count_macs(adapter, tracker),
+            latency_ms=latency_ms,
+            device=str(next(tracker.parameters()).device),
+            num_blocks=sum(len(trunk.blocks(tracker)) for trunk in adapter.trunks().values()),
+        )
+        for (label, tracker), latency_ms in zip(trackers.items(), latencies_ms, strict=True)
+    }
 
 
 def count_macs(adapter: TrackerAdapter, tracker: nn.Module) -> int:
     """Return the multiply-adds of one forward pass with one sample: matrix products and convolutions."""
-    # Imported here: it brings a compiler along, which doubles the time that `import ctsdk` takes.
+    # Imported here, because it imports a compiler, which doubles the time of `import ctsdk`.
     from torch.utils.flop_counter import FlopCounterMode
 
     batch = adapter.example_batch().to(next(tracker.parameters()).device)
@@ -73,7 +92,7 @@ def count_macs(adapter: TrackerAdapter, tracker: nn.Module) -> int:
 
 @contextmanager
 def _plain_kernels() -> Iterator[None]:
-    """Run attention and encoder layers step by step: their fused kernels hide multiply-adds from the counter."""
+    """Run attention and encoder layers unfused: fused kernels hide multiply-adds from the counter."""
     is_enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -88,9 +107,9 @@ def measure_latencies_ms(
 ) -> list[float]:
     """Return the median duration of a forward pass with one sample, by tracker, milliseconds.
 
-    The trackers take turns, so that a busy moment of the machine meets all of them.
+    The trackers take turns, so that a busy moment of the machine slows all of them.
     """
-    # Imported here for the same reason as the counter of multiply-adds.
+    # Imported here for the same reason as the counter in count_macs.
     from torch.utils.benchmark import Timer
 
     timers = []

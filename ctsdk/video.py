@@ -19,25 +19,26 @@ import numpy as np
 
 from ctsdk.crops import check_frame, import_cv2
 from ctsdk.data.images import IMAGE_SUFFIXES, natural_order, read_image
-from ctsdk.data.readers.video_files import open_video_file
-from ctsdk.errors import DataError
+from ctsdk.data.readers.video_files import open_video_file, read_capture
+from ctsdk.errors import DataError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import cv2
-    from cv2.typing import MatLike
     from numpy.typing import NDArray
+
+    from ctsdk.data.readers.video_files import VideoFile
 
 __all__ = ["Colour", "FrameSource", "draw_box", "draw_label", "open_frames", "write_video"]
 
 Colour: TypeAlias = tuple[int, int, int]  # RGB
 
-# For folders and cameras, and for files that announce nothing or nonsense (browser recordings say 1000).
+# For folders and cameras, and for files that announce no rate or a wrong one (browser recordings: 1000).
 _DEFAULT_RATE, _HIGHEST_RATE = 30.0, 480.0
-# A file that gives fewer of its frames than this is worth a warning; many count by their duration and are a bit off.
+# A smaller share of the announced frames gives a warning. Many files derive the number from the duration, a bit off.
 _EXPECTED_SHARE = 0.99
-# OpenCV draws at 1/16 px with this, which lets a slow box glide instead of jump.
+# OpenCV then draws at 1/16 px, so that slow boxes do not jump.
 _SUBPIXEL_BITS = 4
 _FARTHEST_PX = 1e5
 
@@ -46,12 +47,12 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FrameSource:
-    """Frames that can be iterated, from the first one each time (a camera goes on from now).
+    """Frames that can be iterated, from the first one each time; a camera's from the current one.
 
     Attributes:
         name: what it was opened from.
         read: returns a new iterator over the frames.
-        frames_per_second: as the video says; 30 for what does not say.
+        frames_per_second: as announced; 30 where nothing is.
         num_frames: as announced, often an estimate; None for a camera or a file that does not say.
     """
 
@@ -106,7 +107,8 @@ def write_video(
         the path.
 
     Raises:
-        DataError: the frames do not make a video, or the file cannot be written.
+        DataError: the frames do not make a video.
+        OutputError: the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".mp4":
@@ -117,10 +119,9 @@ def write_video(
         raise DataError(f"there are no frames to write to {path}; expected at least one. Check the source.")
     with _replacing(path) as temporary:
         num_frames = _encode(temporary, first, frames, frames_per_second)
-        # OpenCV says nothing when the disk is full; a file without its index cannot be opened again.
-        written = _properties(temporary)
-        if written is None or written[1] != num_frames:
-            raise DataError(f"{path} could not be written in full. Check that the disk has room.")
+        # OpenCV reports no full disk; but a file without its index cannot be opened again.
+        if _count_written(temporary) != num_frames:
+            raise OutputError(f"{path} could not be written in full. Check that the disk has room.")
     return path
 
 
@@ -133,7 +134,7 @@ def draw_box(image: NDArray[np.uint8], box_xywh_px: Sequence[float], colour: Col
     start, end = np.clip(corners, -_FARTHEST_PX, _FARTHEST_PX) * 2**_SUBPIXEL_BITS
     cv2 = import_cv2()
     points = [tuple(map(int, start.round())), tuple(map(int, end.round()))]
-    # A dark line below the coloured one keeps it visible on any background.
+    # A dark line under the coloured one makes it visible on any background.
     for line_colour, line_px in (((0, 0, 0), thickness_px + 2), (colour, thickness_px)):
         cv2.rectangle(image, *points, line_colour, line_px, cv2.LINE_AA, _SUBPIXEL_BITS)
 
@@ -179,76 +180,33 @@ def _file(path: Path) -> FrameSource:
         raise DataError(
             f"{path} is one image; expected a video. For a sequence of images, give the folder: {path.parent}"
         )
-    open_video_file(path)  # refuses what is no regular file, and playlists
+    video = open_video_file(path)
     if not path.stat().st_size:
         raise DataError(f"video {path} is empty (0 bytes). Copy or record it again.")
-    properties = _properties(path)
-    if properties is None:
-        raise _undecodable(path)
-    rate, num_frames = properties
+    rate, num_frames = video.announced()
     return FrameSource(
         str(path),
-        partial(_read_file, path, num_frames),
+        partial(_read_file, video, num_frames),
         frames_per_second=rate if 0 < rate <= _HIGHEST_RATE else _DEFAULT_RATE,
         num_frames=num_frames if num_frames > 0 else None,
     )
 
 
-def _read_file(path: Path, announced: int) -> Iterator[NDArray[np.uint8]]:
+def _read_file(video: VideoFile, announced: int) -> Iterator[NDArray[np.uint8]]:
     num_read = 0
-    with _capture(str(path)) as capture:
-        while (frame := _next_frame(capture)) is not None:
-            num_read += 1
-            yield frame
-    if not num_read:
-        raise _undecodable(path)
+    for frame in video.frames():
+        num_read += 1
+        yield frame
     if num_read < _EXPECTED_SHARE * announced:
         _logger.warning(
             "video %s announces %d frames, %d could be read. If the end is missing, the file is damaged or incomplete.",
-            path, announced, num_read,
+            video.path, announced, num_read,
         )  # fmt: skip
 
 
 def _read_camera(index: int) -> Iterator[NDArray[np.uint8]]:
-    with _capture(index) as capture:
-        while (frame := _next_frame(capture)) is not None:
-            yield frame
+    yield from read_capture(index)
     raise DataError(f"camera {index} gives no frames. Check that it is connected and that no other program uses it.")
-
-
-def _properties(path: Path) -> tuple[float, int] | None:
-    """Return what a video announces, (frames per second, frames), or None if it cannot be opened."""
-    cv2 = import_cv2()
-    with _capture(str(path)) as capture:
-        if not capture.isOpened():
-            return None
-        return float(capture.get(cv2.CAP_PROP_FPS)), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-
-
-@contextmanager
-def _capture(source: str | int) -> Iterator[cv2.VideoCapture]:
-    capture = import_cv2().VideoCapture(source)
-    try:
-        yield capture
-    finally:
-        capture.release()
-
-
-def _next_frame(capture: cv2.VideoCapture) -> NDArray[np.uint8] | None:
-    was_read, pixels = capture.read()
-    return _rgb(pixels) if was_read else None
-
-
-def _rgb(pixels: MatLike) -> NDArray[np.uint8]:
-    cv2 = import_cv2()
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-
-
-def _undecodable(path: Path) -> DataError:
-    return DataError(
-        f"{path} ({path.stat().st_size} bytes) cannot be decoded as a video; it is damaged, incomplete, of another "
-        "kind or of a codec that OpenCV lacks. Copy it again, or convert it: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
-    )
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
@@ -256,16 +214,16 @@ def _undecodable(path: Path) -> DataError:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path with the same ending, which encoders go by; it becomes `path` when all went well."""
+    """Give a temporary path with the same ending, which tells encoders the format; at the end it becomes `path`."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error}. Check the folder and its permissions.") from error
+        raise OutputError(f"cannot write {path}: {error}. Check the folder and its permissions.") from error
     finally:
-        # What cannot be removed was never there; the error on its way says more.
+        # If it cannot be removed, it was never made; the error being raised says more.
         with suppress(OSError):
             temporary.unlink()
 
@@ -291,13 +249,20 @@ def _encode(path: Path, first: NDArray[np.uint8], others: Iterable[NDArray[np.ui
     return num_frames
 
 
+def _count_written(path: Path) -> int:
+    try:
+        return open_video_file(path).announced()[1]
+    except DataError:
+        return 0
+
+
 def _writer(path: Path, size_px: tuple[int, int], frames_per_second: float) -> cv2.VideoWriter:
     library = import_cv2()
     writer: cv2.VideoWriter = library.VideoWriter(
         str(path), library.VideoWriter_fourcc(*"mp4v"), frames_per_second, size_px
     )
     if not writer.isOpened():
-        raise DataError(
+        raise OutputError(
             f"OpenCV cannot write an MP4 of {size_px[0]} x {size_px[1]} px at {frames_per_second:g} frames a second to "
             f"{path.parent}. Check that the folder can be written to, that a frame has at least 2 x 2 px, and that the "
             "installed OpenCV has FFmpeg (the opencv-python-headless wheels do)."

@@ -4,20 +4,21 @@ import torch
 from torch import nn
 
 import ctsdk
-from ctsdk.profiling import count_macs, measure_latencies_ms
+from ctsdk.profiling import count_macs, measure_trackers
 from tests.helpers.toy import ToyAdapter, toy_adapter
 
 
 def test_params_and_macs_are_those_of_the_layers() -> None:
     adapter = toy_adapter()
-    figures = ctsdk.profile(adapter, adapter.teacher, num_rounds=2)
-    assert figures.params == sum(p.numel() for p in adapter.teacher.parameters())
+    costs = ctsdk.profile(adapter, adapter.teacher, num_rounds=2)
+    assert costs.params == sum(p.numel() for p in adapter.teacher.parameters())
     tokens, width = 4 + 16, 16
     embed = tokens * 3 * 64 * width
     block = tokens * width * 3 * width + 2 * tokens * tokens * width + tokens * width * width
-    assert figures.macs == embed + 6 * block + width * 4
-    assert figures.latency_ms > 0
-    assert figures.device == "cpu"
+    assert costs.macs == embed + 6 * block + width * 4
+    assert costs.latency_ms > 0
+    assert costs.device == "cpu"
+    assert costs.num_blocks == 6
 
 
 class Prompted(ToyAdapter):
@@ -38,8 +39,9 @@ def test_what_is_measured_is_tracking_and_not_a_prompted_prediction() -> None:
 def test_fewer_blocks_cost_less() -> None:
     adapter = toy_adapter()
     student = ctsdk.build_student(adapter, {"layers": ctsdk.StagePlan.divide(6, 2)})
-    assert count_macs(adapter, student) < count_macs(adapter, adapter.teacher)
-    assert len(measure_latencies_ms(adapter, [adapter.teacher, student], num_rounds=3)) == 2
+    costs = measure_trackers(adapter, {"teacher": adapter.teacher, "student": student}, num_rounds=3)
+    assert costs["student"].macs < costs["teacher"].macs
+    assert [profile.num_blocks for profile in costs.values()] == [6, 2]
 
 
 def test_encoder_layers_of_torch_are_counted_in_full() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -13,16 +12,10 @@ from rich.console import Console
 
 from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
-from ctsdk.reporting import (
-    TrackerFigures,
-    comparison_table,
-    measure_trackers,
-    print_comparison,
-    save_side_by_side,
-)
+from ctsdk.profiling import Profile
+from ctsdk.reporting import comparison_table, save_side_by_side
 from ctsdk.video import open_frames
 from tests.helpers.evaluations import evaluation, pooled_evaluation
-from tests.helpers.toy import toy_adapter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,10 +24,9 @@ if TYPE_CHECKING:
 
     from ctsdk.evaluation.tables import Table
 
-TEACHER = TrackerFigures(
-    params=86_600_000, macs=21_500_000_000, latency_ms=100.0, num_blocks=12, auc=0.8, precision=0.9
-)
-STUDENT = TrackerFigures(params=29_900_000, macs=7_300, latency_ms=40.0, num_blocks=4, auc=0.72, precision=0.85)
+TEACHER = Profile(params=86_600_000, macs=21_500_000_000, latency_ms=100.0, device="cpu", num_blocks=12)
+STUDENT = Profile(params=29_900_000, macs=7_300, latency_ms=40.0, device="cpu", num_blocks=4)
+BOTH = {"teacher": TEACHER, "student": STUDENT}
 
 
 def rows(table: Table, width: int = 80) -> dict[str, list[str]]:
@@ -49,10 +41,10 @@ def rows(table: Table, width: int = 80) -> dict[str, list[str]]:
 
 
 def test_the_table_compares_with_the_first_tracker() -> None:
-    seen = rows(comparison_table({"teacher": TEACHER, "student": STUDENT}))
+    seen = rows(comparison_table(BOTH, {"teacher": evaluation({"s": 0.8}), "student": evaluation({"s": 0.72})}))
     assert next(iter(seen)) == "teacher"
-    assert seen["success AUC"] == ["0.800", "0.720"]
-    assert seen["precision at 20 px"] == ["0.900", "0.850"]
+    assert seen["success AUC (ostrack)"] == ["0.800", "0.720"]
+    assert seen["precision at 20 px (ostrack)"] == ["0.800", "0.720"]
     assert seen["AUC kept"] == ["-", "90.0%"]
     assert seen["blocks"] == ["12", "4"]
     assert seen["parameters"] == ["86.60 M", "29.90 M"]
@@ -62,60 +54,34 @@ def test_the_table_compares_with_the_first_tracker() -> None:
 
 
 def test_rows_that_nobody_measured_are_left_out() -> None:
-    bare = TrackerFigures(params=999, macs=1000, latency_ms=1.0)
+    bare = Profile(params=999, macs=1000, latency_ms=1.0, device="cpu", num_blocks=1)
     seen = rows(comparison_table({"one": bare}))
-    assert not {"success AUC", "precision at 20 px", "AUC kept", "blocks", "speed-up"} & set(seen)
+    assert not {"success AUC", "precision at 20 px", "AUC kept", "speed-up"} & set(seen)
     assert (seen["parameters"], seen["multiply-adds"]) == (["999"], ["1.00 K"])
 
 
 def test_a_teacher_that_never_hits_breaks_nothing() -> None:
-    lost = TrackerFigures(params=1, macs=1, latency_ms=1.0, auc=0.0, precision=0.0)
-    seen = rows(comparison_table({"teacher": lost, "student": STUDENT}))
+    seen = rows(comparison_table(BOTH, {"teacher": evaluation({"s": 0.0}), "student": evaluation({"s": 0.72})}))
     assert "AUC kept" not in seen
-    assert seen["success AUC"] == ["0.000", "0.720"]
+    assert seen["success AUC (ostrack)"] == ["0.000", "0.720"]
 
 
 def test_a_label_with_brackets_is_shown_as_it_is() -> None:
     assert "mine [bold]" in next(iter(rows(comparison_table({"mine [bold]": TEACHER})).items()))[0]
 
 
-def test_a_summary_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    figures = {"auc": 0.8, "precision": 0.9, "params": 10, "macs": 20, "latency_ms": 2.0}
-    untrained = {**figures, "auc": 0.2, "latency_ms": 1.0}
-    print_comparison({"teacher": figures, "student_untrained": untrained, "retention": 0.25, "seconds": 3.0})
-    out = capsys.readouterr().out
-    assert "student untrained" in out
-    assert "25.0%" in out
-    assert "2.00x" in out
-
-
-def test_accuracy_stands_beside_its_protocol() -> None:
-    scored = replace(TEACHER, protocol="ostrack")
-    seen = rows(comparison_table({"teacher": scored, "untracked": replace(STUDENT, auc=None, precision=None)}))
+def test_a_tracker_that_was_not_evaluated_has_no_accuracy() -> None:
+    seen = rows(comparison_table(BOTH, {"teacher": evaluation({"s": 0.8})}))
     assert seen["success AUC (ostrack)"] == ["0.800", "-"]
-    assert seen["precision at 20 px (ostrack)"] == ["0.900", "-"]
+    assert seen["precision at 20 px (ostrack)"] == ["0.800", "-"]
+    assert "AUC kept" not in seen
 
 
-def test_trackers_are_measured() -> None:
-    adapter = toy_adapter()
-    figures = measure_trackers(
-        adapter, {"a": adapter.teacher, "b": adapter.teacher}, {"b": evaluation({"s": 0.25})}, num_rounds=2
-    )
-    assert figures["a"].params == sum(parameter.numel() for parameter in adapter.teacher.parameters())
-    assert figures["a"].macs > 0
-    assert figures["a"].latency_ms > 0
-    assert figures["a"].num_blocks == 6
-    assert (figures["a"].auc, figures["a"].protocol) == (None, None)
-    assert (figures["b"].auc, figures["b"].precision, figures["b"].protocol) == (0.25, 0.25, "ostrack")
-
-
-def test_accuracy_by_other_rules_is_not_taken_over() -> None:
-    adapter = toy_adapter()
-    with pytest.raises(ConfigError, match="the protocol 'got10k' has no figure 'AUC'"):
-        measure_trackers(adapter, {"a": adapter.teacher}, {"a": pooled_evaluation([0.5], [3])}, num_rounds=1)
-    trackers = {"a": adapter.teacher, "b": adapter.teacher}
+def test_accuracy_by_other_rules_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the protocol 'got10k' has no metric 'AUC'"):
+        comparison_table(BOTH, {"teacher": pooled_evaluation([0.5], [3])})
     with pytest.raises(ConfigError, match="different videos"):
-        measure_trackers(adapter, trackers, {"a": evaluation({"s": 0.5}), "b": evaluation({"t": 0.5})}, num_rounds=1)
+        comparison_table(BOTH, {"teacher": evaluation({"s": 0.5}), "student": evaluation({"t": 0.5})})
 
 
 # -- the clip ---------------------------------------------------------------------------------------------------------

@@ -38,6 +38,11 @@ def test_a_box_outside_the_frame_is_refused(box: tuple[float, float, float, floa
         adapter.session(adapter.teacher).start(FRAME, box)
 
 
+def test_a_confidence_can_still_be_read_by_its_former_name() -> None:
+    with pytest.warns(DeprecationWarning, match=r"TrackResult\.score is now TrackResult\.confidence"):
+        assert ctsdk.TrackResult((1.0, 2.0, 3.0, 4.0), 0.5).score == 0.5
+
+
 def test_a_box_that_is_not_finite_is_refused() -> None:
     class Lost(Still):
         def predict(self, tracker: torch.nn.Module, batch: ctsdk.Batch) -> ctsdk.Prediction:

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ctsdk.errors import DataError
+from ctsdk.data.readers.video_files import VideoFile
+from ctsdk.errors import DataError, OutputError
 from ctsdk.video import FrameSource, draw_box, draw_label, open_frames, write_video
 
 if TYPE_CHECKING:
@@ -145,12 +146,12 @@ def test_a_missing_source_is_refused() -> None:
         open_frames("nowhere.mp4")
 
 
-@pytest.mark.parametrize(("said", "used"), [(0.0, 30.0), (float("nan"), 30.0), (1000.0, 30.0), (240.0, 240.0)])
+@pytest.mark.parametrize(("announced", "used"), [(0.0, 30.0), (float("nan"), 30.0), (1000.0, 30.0), (240.0, 240.0)])
 def test_a_nonsense_frame_rate_becomes_a_usual_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: float, used: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, announced: float, used: float
 ) -> None:
     path = write_video(tmp_path / "film.mp4", [plain(1)])
-    monkeypatch.setattr("ctsdk.video._properties", lambda _: (said, -1))
+    monkeypatch.setattr(VideoFile, "announced", lambda _: (announced, -1))
     frames = open_frames(path)
     assert (frames.frames_per_second, frames.num_frames) == (used, None)
 
@@ -217,9 +218,8 @@ def test_a_failure_leaves_the_old_video_and_no_half_file(tmp_path: Path) -> None
         ("clip.mp4", [], "there are no frames"),
         ("clip.mp4", [plain(1), plain(1, (32, 48))], "frame 1 is 32 x 48 px, the first was 64 x 48"),
         ("clip.mp4", [np.zeros((48, 64), dtype=np.uint8)], r"a frame is shape \(48, 64\)"),
-        ("clip.mp4", [plain(1, (1, 1))], "cannot write an MP4 of 1 x 1 px"),
     ],
-    ids=["suffix", "none", "sizes", "grey", "tiny"],
+    ids=["suffix", "none", "sizes", "grey"],
 )
 def test_what_makes_no_video_is_refused(
     tmp_path: Path, name: str, frames: list[NDArray[np.uint8]], message: str
@@ -229,15 +229,21 @@ def test_what_makes_no_video_is_refused(
     assert left_in(tmp_path) == []
 
 
+def test_frames_too_small_for_the_encoder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot write an MP4 of 1 x 1 px"):
+        write_video(tmp_path / "clip.mp4", [plain(1, (1, 1))])
+    assert left_in(tmp_path) == []
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot write .*file/clip\.mp4"):
+    with pytest.raises(OutputError, match=r"cannot write .*file/clip\.mp4"):
         write_video(tmp_path / "file" / "clip.mp4", [plain(1)])
 
 
 def test_an_encoder_that_fails_silently_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctsdk.video._properties", lambda _: (30.0, 1))
-    with pytest.raises(DataError, match="could not be written in full"):
+    monkeypatch.setattr(VideoFile, "announced", lambda _: (30.0, 1))
+    with pytest.raises(OutputError, match="could not be written in full"):
         write_video(tmp_path / "clip.mp4", [plain(1), plain(2)])
     assert left_in(tmp_path) == []
 

@@ -224,9 +224,9 @@ class MixFormerV2Session(CropSession):
         assert self.templates is not None
         self._num_updates += 1
         self._best_score *= self.score_decay
-        if result.score > _LEAST_SCORE and result.score > self._best_score:
+        if result.confidence > _LEAST_SCORE and result.confidence > self._best_score:
             spec = self.adapter.spec
-            self._best_score = result.score
+            self._best_score = result.confidence
             self._best = self.crop(frame, spec.template_factor, spec.template_size)[0][0]
         if self._num_updates % self.update_interval == 0:
             self._remember(self._best)

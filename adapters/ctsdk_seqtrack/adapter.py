@@ -232,7 +232,7 @@ class SeqTrackSession(CropSession):
         assert self.templates is not None
         self._num_updates += 1
         is_time = self._num_updates % self.tracking.update_interval == 0
-        if is_time and result.score > self.tracking.update_threshold and len(self.templates) > 1:
+        if is_time and result.confidence > self.tracking.update_threshold and len(self.templates) > 1:
             spec = self.adapter.spec
             template = self.crop(frame, spec.template_factor, spec.template_size)[0]
             # The first one stays; of the others the oldest goes.

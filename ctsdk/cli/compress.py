@@ -13,8 +13,9 @@ import ctsdk
 from ctsdk.cli.options import FolderToWrite, PluginOptions
 from ctsdk.cli.trackers import split_name
 from ctsdk.errors import ConfigError
+from ctsdk.profiling import measure_trackers
 from ctsdk.ranks import is_first_rank
-from ctsdk.reporting import comparison_table, measure_trackers
+from ctsdk.reporting import comparison_table
 from ctsdk.storage.atomic import atomic_write
 
 if TYPE_CHECKING:

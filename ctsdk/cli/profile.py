@@ -8,7 +8,8 @@ from rich.console import Console
 
 from ctsdk.cli.options import JsonFlag, print_json
 from ctsdk.cli.trackers import TrackerName, TrackerOptions, load_tracker
-from ctsdk.reporting import comparison_table, measure_trackers
+from ctsdk.profiling import measure_trackers
+from ctsdk.reporting import comparison_table
 
 __all__ = ["profile"]
 

@@ -96,10 +96,11 @@ def _follow(
 
 
 def _mark(frame: NDArray[np.uint8], result: TrackResult) -> NDArray[np.uint8]:
-    """Return the frame with the box and the score drawn in."""
+    """Return the frame with the box and the confidence drawn in."""
     image = frame.copy()
     x, y, _, _ = result.box_xywh_px
     draw_box(image, result.box_xywh_px, TRACKER_COLOURS[0], thickness_px=max(2, round(max(image.shape) / 400)))
-    if math.isfinite(result.score):
-        draw_label(image, f"{result.score:.2f}", (x, y), TRACKER_COLOURS[0], scale=max(0.4, max(image.shape) / 1600))
+    if math.isfinite(result.confidence):
+        scale = max(0.4, max(image.shape) / 1600)
+        draw_label(image, f"{result.confidence:.2f}", (x, y), TRACKER_COLOURS[0], scale=scale)
     return image

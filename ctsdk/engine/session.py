@@ -8,6 +8,7 @@ the network, map the box back into the frame, keep it inside. A tracker that dec
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,11 +34,17 @@ class TrackResult:
 
     Attributes:
         box_xywh_px: (left, top, width, height) in pixels of the frame.
-        score: the tracker's own confidence, higher is surer; NaN where it has none.
+        confidence: how sure the tracker itself is, higher is surer; NaN where it does not say.
     """
 
     box_xywh_px: BoxPx
-    score: float = float("nan")
+    confidence: float = float("nan")
+
+    @property
+    def score(self) -> float:
+        """The confidence, by its former name."""
+        warnings.warn("TrackResult.score is now TrackResult.confidence.", DeprecationWarning, stacklevel=2)
+        return self.confidence
 
 
 class TrackingSession(Protocol):
@@ -118,9 +125,9 @@ class CropSession:
         spec = self.adapter.spec
         searches, resize_factor = self.crop(frame, spec.search_factor, spec.search_size)
         with torch.inference_mode():
-            box, score = self.decode(self.look(searches))
+            box, confidence = self.decode(self.look(searches))
         self._box = self._to_frame(box, resize_factor, frame)
-        return TrackResult(self._box, score)
+        return TrackResult(self._box, confidence)
 
     def look(self, searches: Tensor) -> Prediction:
         """Return the prediction for a search crop, (1, 1, 3, H, W).
@@ -133,9 +140,9 @@ class CropSession:
         return self.adapter.predict(self.tracker, batch)
 
     def decode(self, prediction: Prediction) -> tuple[Tensor, float]:
-        """Return the box (4,), cxcywh in shares of the search crop, and a score.
+        """Return the box (4,), cxcywh in shares of the search crop, and a confidence.
 
-        The default takes the predicted box as it is, with no score (NaN).
+        The default takes the predicted box as it is, with no confidence (NaN).
         """
         return prediction.boxes[0], float("nan")
 

@@ -1,10 +1,10 @@
 """Whether two trackers differ, or only seem to: a paired bootstrap over videos.
 
-A data set is a sample of the videos that there could be. Drawing its videos again and again, with replacement, shows
-how far a difference would move with another sample. Both trackers always get the same draw, because a video that is
-hard for one is mostly hard for the other: the interval of their difference is narrower than either tracker's own.
+A data set is a sample of all possible videos. Drawing its videos again and again, with replacement, shows how far a
+difference would move with another sample. Both trackers always get the same draw, because a video that is hard for one
+is mostly hard for the other: the interval of their difference is narrower than either tracker's own.
 
-What it does not show is how far a figure moves when a tracker is trained again.
+The interval does not show how far a metric moves when a tracker is trained again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ctsdk.errors import ConfigError, DataError
+from ctsdk.evaluation.scores import repetitions_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,30 +24,30 @@ if TYPE_CHECKING:
 
     from ctsdk.evaluation.scores import Evaluation, VideoScore
 
-__all__ = ["CONFIDENCE", "Comparison", "check_comparable", "compare", "runs_by_name"]
+__all__ = ["CONFIDENCE", "Comparison", "check_comparable", "compare"]
 
 CONFIDENCE = 0.95
 """The share of draws whose difference lies in the interval."""
 
-# Draws that are in memory at once.
+# Draws in memory at a time.
 _CHUNK = 1000
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One figure of two trackers on the same videos.
+    """One metric of two trackers on the same videos.
 
     Attributes:
-        figure: its name.
-        protocol: that made it.
-        dataset: that both were run on.
+        figure: name of the metric.
+        protocol: by whose rules.
+        dataset: that both were evaluated on.
         first: the first tracker's, on the protocol's scale.
         second: the second tracker's.
-        difference: ``second - first``: above 0 where the second tracker's figure is higher.
+        difference: ``second - first``: above 0 where the second tracker's metric is higher.
         low: lower end of the interval that holds 95 % of the differences of the draws.
         high: upper end of it.
-        num_videos: that both were run on.
-        num_resamples: how often they were drawn.
+        num_videos: that both were evaluated on.
+        num_resamples: how often the videos were drawn.
     """
 
     figure: str
@@ -62,7 +63,7 @@ class Comparison:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
@@ -83,19 +84,19 @@ def compare(
 ) -> Comparison:
     """Return the difference of two trackers with its 95 % percentile interval over videos.
 
-    A video counts in a draw as it counts in the figure of the data set: all the same where that is a mean over
-    videos, by its number of frames where frames are pooled.
+    A video has the weight in a draw that it has in the metric of the data set: all have the same where that is a mean
+    over videos; where frames are pooled, the number of its frames.
 
     Args:
-        first: what the second is compared with.
+        first: the evaluation that the second is compared with.
         second: by the same protocol, on the same videos, in any order.
-        figure: name of the figure; None for the one that the protocol puts first.
+        figure: name of the metric; None for the protocol's headline.
         num_resamples: how often the videos are drawn.
         seed: of the draws.
 
     Raises:
-        ConfigError: the protocols, the data sets or the videos differ; the protocol has no such figure, or it
-            is no mean over videos or frames; there are no resamples.
+        ConfigError: the protocols, the data sets or the videos differ; the protocol has no such metric, or it is no
+            mean over videos or frames; there are no resamples.
         DataError: there are fewer than two videos.
     """
     check_comparable({"first": first, "second": second})
@@ -109,16 +110,15 @@ def compare(
             f"{num_videos} video with frames that count is too few to draw from; expected at least 2, better 50. "
             "One video does not show how far a difference moves with the choice of videos."
         )
-    drawn = _drawn_differences(numerators, denominators, num_resamples, seed)
+    drawn = _draw_differences(numerators, denominators, num_resamples, seed)
     low, high = np.quantile(drawn, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
-    values = [evaluation.figures[name] for evaluation in (first, second)]
     return Comparison(
         figure=name,
         protocol=first.protocol.label,
         dataset=first.dataset_name,
-        first=values[0],
-        second=values[1],
-        difference=values[1] - values[0],
+        first=first.figures[name],
+        second=second.figures[name],
+        difference=second.figures[name] - first.figures[name],
         low=float(low),
         high=float(high),
         num_videos=num_videos,
@@ -127,7 +127,7 @@ def compare(
 
 
 def check_comparable(evaluations: Mapping[str, Evaluation]) -> None:
-    """Refuse to put evaluations side by side that were not made alike.
+    """Refuse evaluations that cannot be compared.
 
     Args:
         evaluations: by the tracker's label.
@@ -145,7 +145,7 @@ def check_comparable(evaluations: Mapping[str, Evaluation]) -> None:
         ):
             if seen != expected:
                 raise ConfigError(
-                    f"the {what} of {other_label!r} is {seen!r} and that of {label!r} {expected!r}; their figures "
+                    f"the {what} of {other_label!r} is {seen!r} and that of {label!r} {expected!r}; their metrics "
                     "cannot be compared. Evaluate both alike."
                 )
         names, other_names = ({score.name for score in each.videos} for each in (first, other))
@@ -157,54 +157,49 @@ def check_comparable(evaluations: Mapping[str, Evaluation]) -> None:
             )
 
 
-def runs_by_name(evaluation: Evaluation) -> dict[str, list[VideoScore]]:
-    """Return the scores of each video, one for each time that it was run, in the order of the evaluation."""
-    runs: dict[str, list[VideoScore]] = {}
-    for score in evaluation.videos:
-        runs.setdefault(score.name, []).append(score)
-    return runs
-
-
 def _sums(first: Evaluation, second: Evaluation, figure: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return numerators and denominators of the two trackers' means, (2, S) each.
 
-    A protocol may pool the frames for one of its figures and not for another. Which it does, its own figure tells.
+    A protocol may pool frames for one metric and not for another. Which it does is found by computing both means and
+    comparing them with the protocol's own result.
     """
     both = (first, second)
     for evaluation in both:
         if figure not in evaluation.figures:
             raise ConfigError(
-                f"protocol {evaluation.protocol.label!r} has no figure {figure!r}; it has "
+                f"protocol {evaluation.protocol.label!r} has no metric {figure!r}; it has "
                 f"{', '.join(evaluation.figures)}."
             )
-    runs, wholes = (
-        [runs_by_name(evaluation) for evaluation in both],
-        [evaluation.figures[figure] for evaluation in both],
-    )
+    repetitions = [repetitions_by_name(evaluation.videos) for evaluation in both]
+    wholes = [evaluation.figures[figure] for evaluation in both]
     for is_pooled in (False, True):
-        parts = np.array([[_part(of_tracker[name], figure, is_pooled) for name in runs[0]] for of_tracker in runs])
+        parts = np.array(
+            [[_part(by_name[name], figure, is_pooled) for name in repetitions[0]] for by_name in repetitions]
+        )
         numerators, denominators = parts[..., 0], parts[..., 1]
         with np.errstate(invalid="ignore"):
             means = numerators.sum(axis=1) / denominators.sum(axis=1)
         if np.allclose(means, wholes, rtol=1e-6, atol=0.0):
-            # A video without a frame that counts brings nothing to draw.
+            # A video without a frame that counts adds nothing to a mean.
             counts = (denominators > 0).all(axis=0)
             return numerators[:, counts], denominators[:, counts]
     raise ConfigError(
         f"{figure} by protocol {first.protocol.label!r} is no mean over videos or their frames, or is no number, so "
-        "drawing videos says nothing about it. Compare another figure, or leave out videos that have none."
+        "drawing videos says nothing about it. Compare another metric, or leave out videos that have none."
     )
 
 
-def _part(runs: Sequence[VideoScore], figure: str, is_pooled: bool) -> tuple[float, float]:
-    """Return what a video adds to the numerator and to the denominator of a mean; runs of it are averaged."""
-    weights = [run.weight if is_pooled else 1.0 / len(runs) for run in runs]
-    # A video without a frame that counts may have no figure.
-    terms = [weight * run.figures.get(figure, np.nan) for weight, run in zip(weights, runs, strict=True) if weight]
+def _part(repetitions: Sequence[VideoScore], figure: str, is_pooled: bool) -> tuple[float, float]:
+    """Return what a video adds to the numerator and to the denominator of a mean; its repetitions are averaged."""
+    weights = [score.weight if is_pooled else 1.0 / len(repetitions) for score in repetitions]
+    # A video without a frame that counts may lack the metric.
+    terms = [
+        weight * score.figures.get(figure, np.nan) for weight, score in zip(weights, repetitions, strict=True) if weight
+    ]
     return sum(terms), sum(weights)
 
 
-def _drawn_differences(
+def _draw_differences(
     numerators: NDArray[np.float64], denominators: NDArray[np.float64], num_resamples: int, seed: int
 ) -> NDArray[np.float64]:
     """Return (num_resamples,) differences of the second mean and the first."""
@@ -212,7 +207,7 @@ def _drawn_differences(
     shares = np.full(num_videos, 1.0 / num_videos)
     differences = []
     for start in range(0, num_resamples, _CHUNK):
-        # How often each video is drawn is all that a mean needs to know.
+        # A mean depends only on how often each video is drawn.
         counts = rng.multinomial(num_videos, shares, size=min(_CHUNK, num_resamples - start)).astype(np.float64)
         first, second = (counts @ numerators[row] / (counts @ denominators[row]) for row in (0, 1))
         differences.append(second - first)

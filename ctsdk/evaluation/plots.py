@@ -1,6 +1,6 @@
-"""Success, precision and normalised precision plots, several trackers in one figure.
+"""Success, precision and normalised precision plots, several trackers in one.
 
-The same evaluations give the same bytes. Nothing of matplotlib outside the figure is touched.
+The same evaluations give the same bytes. The global state of matplotlib stays as it is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TRACKER_COLOURS", "save_plot", "save_plots"]
 
-# Source: Okabe and Ito, Color Universal Design; these can be told apart with any kind of colour vision.
+# Source: Okabe and Ito, Color Universal Design; these are distinct with any kind of colour vision.
 TRACKER_COLOURS: Final[tuple[tuple[int, int, int], ...]] = (
     (230, 159, 0),
     (86, 180, 233),
@@ -32,12 +32,12 @@ TRACKER_COLOURS: Final[tuple[tuple[int, int, int], ...]] = (
     (204, 121, 167),
     (213, 94, 0),
 )
-"""RGB of the first, second, ... tracker of a figure or clip."""
+"""RGB of the first, second, ... tracker of a plot or clip."""
 
-# Where the colours begin again, the line changes.
+# When the colours start again, the line style changes.
 _LINES = ("-", "--", ":", "-.")
 _SUFFIXES = (".png", ".svg", ".pdf")
-# What the formats would write of the moment and the machine; None leaves it out.
+# Metadata that depends on the time and the machine; None leaves it out.
 _NO_TRACES: Final[Mapping[str, dict[str, None]]] = {
     ".png": {"Software": None},
     ".svg": {"Date": None},
@@ -50,10 +50,10 @@ class _Curve:
     """How a curve is drawn.
 
     Attributes:
-        title: what people call the plot.
+        title: of the plot.
         x_label: of the thresholds.
         y_label: of the shares.
-        figures: that the protocols take from this curve; a protocol has one of them.
+        figures: the names of metrics that protocols take from this curve; each protocol has one of them.
     """
 
     title: str
@@ -93,7 +93,7 @@ def save_plot(
 ) -> Path:
     """Draw one curve of several trackers, written whole or not at all.
 
-    The legend has each tracker's figure, the best first.
+    The legend has each tracker's metric, the best first.
 
     Args:
         path: ends in ``.png``, ``.svg`` or ``.pdf``.
@@ -186,7 +186,7 @@ def _draw(axes: Axes, evaluations: Mapping[str, Evaluation], curve: str) -> None
 
 
 def _import_matplotlib() -> Any:  # noqa: ANN401 - a module without types
-    """Return matplotlib with its figures; without pyplot, whose state is everybody's."""
+    """Return matplotlib with its figures, but without pyplot, which has global state."""
     try:
         import matplotlib as mpl
         import matplotlib.backends.backend_agg

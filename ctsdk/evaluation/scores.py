@@ -1,7 +1,7 @@
-"""What a protocol says about a tracker: the score of one video, the figures of a data set.
+"""Scores of trackers by a protocol: of one video, of a data set.
 
-A protocol is a set of rules that a public tool fixed. Figures of different protocols cannot be compared, so every
-figure carries the name of its protocol.
+A protocol is the set of rules of one public tool. Metrics of different protocols cannot be compared, so each carries
+the name of its protocol.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ctsdk.data.videos import Video
 
-__all__ = ["Evaluation", "EvaluationProtocol", "VideoScore", "boxes_to_score", "stack_curves"]
+__all__ = ["Evaluation", "EvaluationProtocol", "VideoScore", "boxes_to_score", "repetitions_by_name", "stack_curves"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +31,12 @@ class VideoScore:
 
     Attributes:
         name: of the video.
-        figures: by the names that the protocol's tool gives them, on its scale: ``{"AUC": 61.2, "P": ...}``.
+        figures: metrics by the names that the protocol's tool gives them, on its scale: ``{"AUC": 61.2, "P": ...}``.
         curves: by name, shares of frames at the protocol's thresholds: ``{"success": ...}``.
         attributes: of the video.
-        weight: how many frames the video brings along, where a protocol pools frames; 1 where none does.
-        boxes_xywh_px: (M, 4), what the tracker said, before the protocol touched it.
-        seconds: (M,), how long each frame took; empty where nobody measured.
+        weight: the number of frames that count, where the protocol pools frames; 1 otherwise.
+        boxes_xywh_px: (M, 4), the tracker's own, before the protocol changed them.
+        seconds: (M,), how long each frame took; empty if not measured.
     """
 
     name: str
@@ -57,7 +57,7 @@ class VideoScore:
         curves: Mapping[str, NDArray[np.float64]],
         weight: float = 1.0,
     ) -> VideoScore:
-        """Return the score of a video with its name and its attributes; `seconds` is None where nobody measured."""
+        """Return the score of a video with its name and its attributes; `seconds` is None if not measured."""
         return cls(
             name=video.name,
             figures=figures,
@@ -70,12 +70,12 @@ class VideoScore:
 
 
 class EvaluationProtocol(ABC):
-    """The rules by which boxes become figures. Protocols can be pickled.
+    """The rules by which boxes become metrics. Protocols can be pickled.
 
     Attributes:
         name: what users type.
-        headline: the figure by which trackers are compared first.
-        scale: 100 where shares of frames are given in percent, 1 where they are given as they are.
+        headline: the metric by which trackers are compared first.
+        scale: 100 if shares of frames are given in percent, else 1.
         thresholds: of each curve, by its name.
     """
 
@@ -86,7 +86,7 @@ class EvaluationProtocol(ABC):
 
     @property
     def label(self) -> str:
-        """What stands beside every figure: the name, and whatever else makes figures incomparable."""
+        """The name of the protocol with the options that make metrics incomparable; shown beside every metric."""
         return self.name
 
     @abstractmethod
@@ -101,7 +101,7 @@ class EvaluationProtocol(ABC):
         Args:
             video: its true boxes and labels.
             boxes_xywh_px: (M, 4), predicted, the first frame's included.
-            seconds: (M,), how long each frame took; None where nobody measured.
+            seconds: (M,), how long each frame took; None if not measured.
 
         Raises:
             DataError: the public tool refuses such boxes or such truth, the video lacks labels, or its truth is not
@@ -110,10 +110,10 @@ class EvaluationProtocol(ABC):
 
     @abstractmethod
     def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-        """Return the figures and the curves of several videos together.
+        """Return the metrics and the curves of several videos together.
 
         Args:
-            scores: at least one, all by this protocol; a video that was run several times has several.
+            scores: at least one, all by this protocol; one for each repetition of a video.
         """
 
 
@@ -124,7 +124,7 @@ class Evaluation:
     Attributes:
         protocol: by whose rules.
         dataset_name: such as ``lasot``.
-        videos: the score of each; of each run where there are several.
+        videos: the score of each video, or of each repetition where there are several.
 
     Raises:
         DataError: there are no videos.
@@ -146,7 +146,7 @@ class Evaluation:
 
     @property
     def figures(self) -> dict[str, float]:
-        """The figures of the data set by the names that the protocol's tool gives them, on its scale."""
+        """The metrics of the data set by the names that the protocol's tool gives them, on its scale."""
         return self._summary[0]
 
     @property
@@ -156,7 +156,7 @@ class Evaluation:
 
     @property
     def headline(self) -> float:
-        """The figure by which trackers are compared first."""
+        """The metric by which trackers are compared first."""
         return self.figures[self.protocol.headline]
 
     @property
@@ -166,7 +166,7 @@ class Evaluation:
 
     @property
     def precision(self) -> float:
-        """Share of frames whose centre is off by at most 20 px; ConfigError where the protocol has no such figure."""
+        """Share of frames whose centre is off by at most 20 px; ConfigError where the protocol has no such metric."""
         return self._share("P")
 
     @property
@@ -180,7 +180,7 @@ class Evaluation:
         return self.curves["success"]
 
     def by_attribute(self) -> dict[str, dict[str, float]]:
-        """Return the figures of the videos that have an attribute, by attribute, sorted by name."""
+        """Return the metrics of the videos that have an attribute, by attribute, sorted by name."""
         attributes = sorted({attribute for score in self.videos for attribute in score.attributes})
         return {
             attribute: self.protocol.summarise([score for score in self.videos if attribute in score.attributes])[0]
@@ -194,14 +194,14 @@ class Evaluation:
     def _share(self, figure: str) -> float:
         if figure not in self.figures:
             raise ConfigError(
-                f"the protocol {self.protocol.label!r} has no figure {figure!r}; it has {', '.join(self.figures)}. Ask "
+                f"the protocol {self.protocol.label!r} has no metric {figure!r}; it has {', '.join(self.figures)}. Ask "
                 "for one of these, or evaluate by 'ostrack'."
             )
         return self.figures[figure] / self.protocol.scale
 
 
 def boxes_to_score(video: Video, boxes_xywh_px: ArrayLike) -> NDArray[np.float64]:
-    """Return a copy of predicted boxes, which no protocol has touched yet.
+    """Return a copy of predicted boxes, checked, for a protocol to change.
 
     Args:
         video: what they belong to.
@@ -213,7 +213,7 @@ def boxes_to_score(video: Video, boxes_xywh_px: ArrayLike) -> NDArray[np.float64
     if not video.has_truth:
         raise DataError(
             f"video {video.name!r} cannot be scored here: its truth is not public, only the first of its "
-            f"{len(video)} boxes is. Run it and pack the results for its server."
+            f"{len(video)} boxes is. Track it and pack the results for its server."
         )
     boxes = np.array(boxes_xywh_px, dtype=np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
@@ -227,12 +227,18 @@ def boxes_to_score(video: Video, boxes_xywh_px: ArrayLike) -> NDArray[np.float64
 def stack_curves(scores: Sequence[VideoScore]) -> dict[str, NDArray[np.float64]]:
     """Return the curves of S different videos, (S, number of thresholds) by name.
 
-    The curves of a video that was run several times are averaged first.
+    The curves of several repetitions of a video are averaged first.
     """
-    runs: dict[str, list[VideoScore]] = {}
-    for score in scores:
-        runs.setdefault(score.name, []).append(score)
+    groups = repetitions_by_name(scores).values()
     return {
-        curve: np.stack([np.mean([run.curves[curve] for run in group], axis=0) for group in runs.values()])
+        curve: np.stack([np.mean([score.curves[curve] for score in group], axis=0) for group in groups])
         for curve in scores[0].curves
     }
+
+
+def repetitions_by_name(scores: Sequence[VideoScore]) -> dict[str, list[VideoScore]]:
+    """Return the scores of each video, one for each repetition, in their order."""
+    by_name: dict[str, list[VideoScore]] = {}
+    for score in scores:
+        by_name.setdefault(score.name, []).append(score)
+    return by_name

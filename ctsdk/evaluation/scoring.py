@@ -1,4 +1,4 @@
-"""Scoring the result files of any tracker, whichever tool wrote them."""
+"""Scoring the result files of any tracker, written by any tool."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from ctsdk.errors import DataError
-from ctsdk.evaluation.protocols.names import make_protocol
+from ctsdk.evaluation.preparing import choose_protocol
 from ctsdk.evaluation.protocols.trackingnet import TrackingNetProtocol
 from ctsdk.evaluation.results.reading import find_results
-from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol, VideoScore
+from ctsdk.evaluation.scores import Evaluation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ctsdk.data.datasets import VideoDataset
     from ctsdk.data.videos import Video
     from ctsdk.evaluation.results.reading import ResultFiles
+    from ctsdk.evaluation.scores import EvaluationProtocol, VideoScore
 
 __all__ = ["score_results"]
 
@@ -32,14 +33,14 @@ def score_results(
 ) -> Evaluation:
     """Score a tracker's result files; no frame is read.
 
-    Boxes are scored as they stand in the files, NaN included: what a protocol does with them is part of its rules.
+    Boxes are scored as the files have them, NaN included: what a protocol does with them is part of its rules.
     Several repetitions of a video count as the protocol says.
 
     Args:
         place: a folder or an archive of result files; see :func:`ctsdk.evaluation.results.reading.find_results`.
         dataset: what was tracked.
         protocol: whose rules, by name or made by :func:`~ctsdk.evaluation.protocols.names.make_protocol`; None
-            for those that the data set goes by.
+            for the data set's own.
         skip_missing: leave videos without results out, with a warning, instead of refusing; TrackingNet's protocol
             counts them as boxes of zero.
 
@@ -47,11 +48,7 @@ def score_results(
         DataError: results are missing or cannot be read, or the protocol refuses them or the truth.
         ConfigError: there is no such protocol.
     """
-    rules = (
-        protocol
-        if isinstance(protocol, EvaluationProtocol)
-        else make_protocol(protocol or dataset.protocol, dataset.name)
-    )
+    rules = choose_protocol(protocol, dataset)
     found = find_results(place, dataset)
     if found.missing and not isinstance(rules, TrackingNetProtocol):
         _refuse_or_warn(found, dataset, skip_missing=skip_missing)
@@ -70,8 +67,8 @@ def _refuse_or_warn(found: ResultFiles, dataset: VideoDataset, *, skip_missing: 
         f"{found.missing[0]!r}"
     )
     if not skip_missing:
-        raise DataError(f"{seen}; expected all. Run them, or skip what is missing (skip_missing, --skip-missing).")
-    _logger.warning("%s: left out, so the figures are not those of the data set", seen)
+        raise DataError(f"{seen}; expected all. Track them, or skip what is missing (skip_missing, --skip-missing).")
+    _logger.warning("%s: left out, so the metrics are not those of the data set", seen)
 
 
 def _scores(video: Video, name: str, found: ResultFiles, rules: EvaluationProtocol) -> list[VideoScore]:
@@ -79,11 +76,11 @@ def _scores(video: Video, name: str, found: ResultFiles, rules: EvaluationProtoc
     if name not in found.paths and isinstance(rules, TrackingNetProtocol):
         return [rules.missing(video)]
     scores = []
-    for run in found.read(name):
-        # Times of another number of frames are of nobody knows which.
-        seconds = run.seconds if len(run.seconds) == len(run.boxes_xywh_px) else None
+    for repetition in found.read(name):
+        # If counts differ, times cannot be matched to frames; ignore them.
+        seconds = repetition.seconds if len(repetition.seconds) == len(repetition.boxes_xywh_px) else None
         try:
-            scores.append(rules.score(video, run.boxes_xywh_px, seconds))
+            scores.append(rules.score(video, repetition.boxes_xywh_px, seconds))
         except DataError as error:
-            raise DataError(f"{run.place}: {error}") from error
+            raise DataError(f"{repetition.place}: {error}") from error
     return scores

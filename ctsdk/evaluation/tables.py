@@ -1,6 +1,6 @@
-"""Figures in rows and columns: on a terminal, as CSV, as Markdown.
+"""Tables of metrics: on a terminal, as CSV, as Markdown.
 
-Every figure stands beside the name of the protocol that made it, whatever the table is turned into.
+In each of these, the heading or the row of a metric names its protocol.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from ctsdk.errors import ConfigError
-from ctsdk.evaluation.comparing import check_comparable, runs_by_name
+from ctsdk.evaluation.comparing import check_comparable
+from ctsdk.evaluation.scores import repetitions_by_name
 from ctsdk.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ class Table:
 
     Attributes:
         headings: of the columns.
-        rows: as many cells each; None where there is nothing to tell.
+        rows: as many cells each; None for an empty one.
         title: above the table; not part of CSV.
-        digits: after the point where people read a number; CSV has all of them.
+        digits: after the point, on a terminal and in Markdown; CSV has all of them.
 
     Raises:
         ConfigError: a row is longer or shorter than the headings.
@@ -73,13 +74,13 @@ class Table:
         for number, heading in enumerate(self.headings):
             table.add_column(Text(heading), justify="right" if number else "left", no_wrap=not number)
         for row in self.rows:
-            table.add_row(*(Text(self._shown(cell)) for cell in row))
+            table.add_row(*(Text(self._format(cell)) for cell in row))
         return table
 
     def to_markdown(self) -> str:
         """Return the table in Markdown, under its title."""
         lines = [self.headings, ["---", *["---:"] * (len(self.headings) - 1)]]
-        lines += [[self._shown(cell) for cell in row] for row in self.rows]
+        lines += [[self._format(cell) for cell in row] for row in self.rows]
         text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
         return f"{self.title}\n\n{text}\n" if self.title else f"{text}\n"
 
@@ -98,14 +99,14 @@ class Table:
             writer.writerows(["" if _is_blank(cell) else cell for cell in row] for row in self.rows)
         return path
 
-    def _shown(self, cell: Cell) -> str:
+    def _format(self, cell: Cell) -> str:
         if _is_blank(cell):
             return _BLANK
         return f"{cell:.{self.digits}f}" if isinstance(cell, float) else str(cell)
 
 
 def figure_table(evaluations: Mapping[str, Evaluation]) -> Table:
-    """Return a table with a row for each figure of the protocol and a column for each tracker.
+    """Return a table with a row for each metric of the protocol and a column for each tracker.
 
     Args:
         evaluations: by the tracker's label, by one protocol and on the same videos.
@@ -115,54 +116,56 @@ def figure_table(evaluations: Mapping[str, Evaluation]) -> Table:
     """
     first = _first(evaluations)
     rows: list[tuple[Cell, ...]] = [
-        (_named(figure, first), *(evaluation.figures[figure] for evaluation in evaluations.values()))
+        (_label(figure, first), *(evaluation.figures[figure] for evaluation in evaluations.values()))
         for figure in first.figures
     ]
     speeds = [frames_per_second(evaluation.videos) for evaluation in evaluations.values()]
     if any(speed is not None for speed in speeds):
         rows.append(("frames per second", *speeds))
-    return Table(("", *evaluations), tuple(rows), _title("Figures", first), _digits(first))
+    return Table(("", *evaluations), tuple(rows), _title("Metrics", first), _digits(first))
 
 
 def video_table(evaluations: Mapping[str, Evaluation], figures: Sequence[str] | None = None) -> Table:
-    """Return a table with a row for each video, in the order of the first evaluation; runs of one are averaged.
+    """Return a table with a row for each video, in the order of the first evaluation; repetitions are averaged.
 
     Args:
         evaluations: by the tracker's label, by one protocol and on the same videos; an empty label is left out.
-        figures: names of the figures to show of each tracker; None for the one that the protocol puts first.
+        figures: names of the metrics to show of each tracker; None for the protocol's headline.
 
     Raises:
-        ConfigError: there are no evaluations, they were not made alike, or there is no such figure.
+        ConfigError: there are no evaluations, they were not made alike, or there is no such metric.
     """
     first = _first(evaluations)
-    chosen = _chosen(first, figures, first.videos[0].figures)
-    of_trackers = [runs_by_name(evaluation) for evaluation in evaluations.values()]
+    chosen = _choose(first, figures, first.videos[0].figures)
+    of_trackers = [repetitions_by_name(evaluation.videos) for evaluation in evaluations.values()]
     rows: list[tuple[Cell, ...]] = []
-    for name, runs in of_trackers[0].items():
-        cells = [fmean(run.figures[figure] for run in by_name[name]) for by_name in of_trackers for figure in chosen]
+    for name, repetitions in of_trackers[0].items():
+        cells = [
+            fmean(score.figures[figure] for score in by_name[name]) for by_name in of_trackers for figure in chosen
+        ]
         speeds = [frames_per_second(by_name[name]) for by_name in of_trackers]
-        rows.append((name, len(runs[0].boxes_xywh_px), *cells, *speeds))
+        rows.append((name, len(repetitions[0].boxes_xywh_px), *cells, *speeds))
     headings = (
         "video",
         "frames",
         *_headings(evaluations, chosen),
         *(f"{label}: fps".removeprefix(": ") for label in evaluations),
     )
-    return Table(headings, tuple(rows), _title("Sequences", first), _digits(first))
+    return Table(headings, tuple(rows), _title("Videos", first), _digits(first))
 
 
 def attribute_table(evaluations: Mapping[str, Evaluation], figures: Sequence[str] | None = None) -> Table:
-    """Return a table with a row for each attribute: the figures of the videos that have it.
+    """Return a table with a row for each attribute: the metrics of the videos that have it.
 
     Args:
         evaluations: by the tracker's label, by one protocol and on the same videos; an empty label is left out.
-        figures: names of the figures to show of each tracker; None for the one that the protocol puts first.
+        figures: names of the metrics to show of each tracker; None for the protocol's headline.
 
     Raises:
-        ConfigError: there are no evaluations, they were not made alike, or there is no such figure.
+        ConfigError: there are no evaluations, they were not made alike, or there is no such metric.
     """
     first = _first(evaluations)
-    chosen = _chosen(first, figures, first.figures)
+    chosen = _choose(first, figures, first.figures)
     parts = [evaluation.by_attribute() for evaluation in evaluations.values()]
     rows: list[tuple[Cell, ...]] = []
     for attribute in parts[0]:
@@ -173,9 +176,9 @@ def attribute_table(evaluations: Mapping[str, Evaluation], figures: Sequence[str
 
 
 def frames_per_second(scores: Iterable[VideoScore]) -> float | None:
-    """Return frames over seconds, first frames included, of the videos that were timed; None if none was.
+    """Return frames divided by seconds, first frames included, of the videos that were timed; None if none was.
 
-    Only the tracker's own time counts: reading frames does not.
+    Only the tracker's own time counts, not that of reading frames.
     """
     timed = [score.seconds for score in scores if len(score.seconds)]
     total = sum(float(seconds.sum()) for seconds in timed)
@@ -187,30 +190,30 @@ def _first(evaluations: Mapping[str, Evaluation]) -> Evaluation:
     return next(iter(evaluations.values()))
 
 
-def _chosen(evaluation: Evaluation, figures: Sequence[str] | None, known: Mapping[str, float]) -> tuple[str, ...]:
+def _choose(evaluation: Evaluation, figures: Sequence[str] | None, known: Mapping[str, float]) -> tuple[str, ...]:
     chosen = (evaluation.protocol.headline,) if figures is None else tuple(figures)
     unknown = [figure for figure in chosen if figure not in known]
     if unknown:
         raise ConfigError(
-            f"the protocol {evaluation.protocol.label!r} has no figure {unknown[0]!r} here; it has {', '.join(known)}."
+            f"the protocol {evaluation.protocol.label!r} has no metric {unknown[0]!r} here; it has {', '.join(known)}."
         )
     return chosen
 
 
 def _headings(evaluations: Mapping[str, Evaluation], figures: tuple[str, ...]) -> list[str]:
     return [
-        f"{label}: {_named(figure, evaluation)}".removeprefix(": ")
+        f"{label}: {_label(figure, evaluation)}".removeprefix(": ")
         for label, evaluation in evaluations.items()
         for figure in figures
     ]
 
 
-def _named(figure: str, evaluation: Evaluation) -> str:
+def _label(figure: str, evaluation: Evaluation) -> str:
     return f"{figure} ({evaluation.protocol.label})"
 
 
 def _title(what: str, evaluation: Evaluation) -> str:
-    return f"{what}: {evaluation.dataset_name}, {len(runs_by_name(evaluation))} videos"
+    return f"{what}: {evaluation.dataset_name}, {len(repetitions_by_name(evaluation.videos))} videos"
 
 
 def _digits(evaluation: Evaluation) -> int:

@@ -98,7 +98,7 @@ def test_session_follows_the_official_tracker(
             session.put(sequence.true_box_xywh_px(number - 1))
         result = session.update(sequence.frame(number))
         assert result.box_xywh_px == pytest.approx(box, abs=5e-3), number
-        assert result.score == pytest.approx(score, abs=2e-5), number
+        assert result.confidence == pytest.approx(score, abs=2e-5), number
     assert session.candidates == [frame for frame in run["candidates"] if frame <= last]
     assert session.updates == [[frame, is_first] for frame, is_first in run["updates"] if frame <= last]
 
@@ -154,8 +154,8 @@ def test_remembered_templates_lead_to_the_same_boxes() -> None:
     for number in range(1, 8):
         frame = sequence.frame(number)
         one, other = (session.update(frame) for session in sessions)
-        assert one.score > 0.5
-        assert one.score == pytest.approx(other.score, abs=1e-5)
+        assert one.confidence > 0.5
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-5)
         # Shares of a crop of some hundred pixels, within 1e-5.
         assert one.box_xywh_px == pytest.approx(other.box_xywh_px, abs=3e-3)
     for session in sessions:
@@ -180,7 +180,7 @@ def test_a_tracker_without_a_score_keeps_its_first_template() -> None:
     session = adapter.session(adapter.teacher)
     session.start(sequence.frame(0), FIRST_BOX_XYWH_PX)
     for number in range(1, 4):
-        assert math.isnan(session.update(sequence.frame(number)).score)
+        assert math.isnan(session.update(sequence.frame(number)).confidence)
         assert session.templates is not None
         assert torch.equal(session.templates[0], session.templates[1])
 

@@ -59,6 +59,6 @@ def test_session_follows_the_official_tracker(ostrack_ce: OSTrackAdapter, run: s
         assert list(crop_window(box, 4.0)) == wanted["crop"], number
         result = session.update(golden_sequence.frame(number))
         assert session.cell == wanted["cell"], number
-        assert result.score == pytest.approx(wanted["response"], abs=2e-5), number
+        assert result.confidence == pytest.approx(wanted["response"], abs=2e-5), number
         assert result.box_xywh_px == pytest.approx(wanted["box_xywh_px"], abs=0.02), number
         box = result.box_xywh_px

@@ -74,7 +74,7 @@ def follow(run: dict[str, Any], frames: Iterable[int]) -> None:
         assert session.seen.outputs["words"].tolist() == [wanted["words"]], number
         assert session.seen.outputs["confidences"][0].tolist() == pytest.approx(wanted["confidences"], abs=2e-6)
         assert result.box_xywh_px == pytest.approx(wanted["box_xywh_px"], abs=1e-6), number
-        assert result.score == pytest.approx(wanted["score"], abs=1e-5), number
+        assert result.confidence == pytest.approx(wanted["score"], abs=1e-5), number
         assert (session.templates is not before) == wanted["is_update"], number
 
 
@@ -209,7 +209,7 @@ def test_what_is_kept_between_frames_and_words_changes_nothing() -> None:
         one, other = (session.update(sequence.frame(number)) for session in sessions)
         words |= set(sessions[0].seen.outputs["words"].flatten().tolist())
         assert torch.equal(sessions[0].seen.outputs["words"], sessions[1].seen.outputs["words"])
-        assert one.score == pytest.approx(other.score, rel=1e-4)
+        assert one.confidence == pytest.approx(other.confidence, rel=1e-4)
         assert one.box_xywh_px == other.box_xywh_px
     assert len(words) > 2
     for session in sessions:

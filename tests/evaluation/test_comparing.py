@@ -113,7 +113,7 @@ def test_runs_of_a_video_are_averaged() -> None:
 def test_another_figure_can_be_chosen() -> None:
     first, second = made(8, 0.1)
     assert compare(first, second, figure="P_norm").figure == "P_norm"
-    with pytest.raises(ConfigError, match=r"no figure 'AO'; it has AUC, OP50"):
+    with pytest.raises(ConfigError, match=r"no metric 'AO'; it has AUC, OP50"):
         compare(first, second, figure="AO")
 
 

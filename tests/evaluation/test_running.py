@@ -1,4 +1,4 @@
-"""Running a data set: every video once, whatever runs it and however often it is interrupted."""
+"""Running a data set: every video once, by any number of processes, also after interruptions."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_boxes_are_those_of_a_session_and_only_the_tracker_is_timed() -> None:
         assert each.boxes_xywh_px.tolist() == [list(box) for box in expected]
         assert len(each.seconds) == len(video)
         assert (each.seconds > 0).all()
-        assert np.isnan(each.scores).all()
+        assert np.isnan(each.confidences).all()
 
 
 def test_evaluate_tracks_and_scores() -> None:
@@ -159,7 +159,7 @@ def test_hidden_truth_is_refused_before_tracking_but_can_be_tracked(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluation.json", "predictions"]
 
 
-def test_videos_must_be_told_apart_and_have_a_beginning() -> None:
+def test_videos_must_have_different_names_and_a_first_box() -> None:
     with pytest.raises(DataError, match="two videos called 'a'"):
         evaluate(ADAPTER, TRACKER, [make_video("a"), make_video("a")])
     for bad in (np.nan, 0.0):
@@ -301,7 +301,7 @@ def test_workers_change_nothing_but_the_time(tmp_path: Path) -> None:
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_a_run_that_broke_in_a_worker_goes_on(tmp_path: Path) -> None:
+def test_an_evaluation_that_broke_in_a_worker_is_resumed(tmp_path: Path) -> None:
     made = make_videos()
     # By length: b is done when c breaks.
     broken = [made[0], made[1], make_video("c", 7, broken=3), made[3]]
@@ -376,13 +376,13 @@ def test_what_the_first_rank_finds_wrong_stops_all(tmp_path: Path) -> None:
     assert "another evaluation" in done.stderr
 
 
-def test_an_adapter_is_told_the_data_set_that_it_tracks_on() -> None:
-    told: list[str] = []
+def test_an_adapter_gets_the_data_set_that_it_tracks_on() -> None:
+    names: list[str] = []
 
     class Tuned(ToyAdapter):
         def for_dataset(self, name: str) -> Tuned:
-            told.append(name)
+            names.append(name)
             return self
 
     evaluate(Tuned(TRACKER), TRACKER, as_dataset(make_videos()[:1]))
-    assert told == ["lasot"]
+    assert names == ["lasot"]

@@ -1,4 +1,4 @@
-"""What is common to all protocols: sets of videos, runs, attributes, and boxes that cannot be scored."""
+"""What is common to all protocols: sets of videos, repetitions, attributes, and boxes that cannot be scored."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_protocol_without_a_figure_says_which_it_has() -> None:
     protocol = TrackingNetProtocol()
     evaluation = Evaluation(protocol, "trackingnet", (protocol.score(make_video(), TRUTH),))
     assert evaluation.headline == 100
-    with pytest.raises(ConfigError, match="'trackingnet' has no figure 'AUC'; it has coverage, success"):
+    with pytest.raises(ConfigError, match="'trackingnet' has no metric 'AUC'; it has coverage, success"):
         _ = evaluation.auc
 
 

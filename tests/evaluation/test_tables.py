@@ -39,7 +39,7 @@ def test_figures_stand_beside_their_protocol() -> None:
         *(f"{figure} (ostrack)" for figure in ("AUC", "OP50", "OP75", "P", "P_norm")),
         "frames per second",
     ]
-    assert table.title == "Figures: made, 3 videos"
+    assert table.title == "Metrics: made, 3 videos"
     assert table.rows[-1][1:] == (pytest.approx(10.0), pytest.approx(10.0))
 
 
@@ -125,9 +125,9 @@ def test_only_what_is_alike_goes_into_one_table() -> None:
             make({"a": TEACHER, "b": pooled_evaluation([0.5], [3])})
         with pytest.raises(ConfigError, match="different videos"):
             make({"a": TEACHER, "b": evaluation({"a": 0.5})})
-    with pytest.raises(ConfigError, match="no figure 'AO' here; it has AUC"):
+    with pytest.raises(ConfigError, match="no metric 'AO' here; it has AUC"):
         video_table(BOTH, ["AO"])
-    with pytest.raises(ConfigError, match="no figure 'AO' here; it has AUC"):
+    with pytest.raises(ConfigError, match="no metric 'AO' here; it has AUC"):
         attribute_table(BOTH, ["AO"])
 
 

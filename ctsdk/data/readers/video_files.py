@@ -1,4 +1,4 @@
-"""Video files, of which any frame can be asked for."""
+"""Video files: their frames in order, or one by its number; and the frames of cameras."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from ctsdk.errors import DataError
 from ctsdk.storage.bounded import open_regular
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import cv2
     from cv2.typing import MatLike
     from numpy.typing import NDArray
 
-__all__ = ["VIDEO_SUFFIXES", "VideoFile", "open_video_file"]
+__all__ = ["VIDEO_SUFFIXES", "VideoFile", "open_video_file", "read_capture"]
 
 VIDEO_SUFFIXES: Final = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 """The endings of files that count as videos, in lower case."""
 
-# How files begin that only name others, and that FFmpeg would open: its own, HLS, and as text DASH and other XML.
+# Playlists name other files, and FFmpeg would open these. They begin like this, or are XML, such as DASH.
 _PLAYLISTS: Final = (b"ffconcat", b"#EXTM3U")
-_NUM_LOOKED_AT: Final = 256
+_NUM_CHECKED_BYTES: Final = 256
 
-# By each thread. An open video takes tens of megabytes, and a data set may have thousands.
+# In each thread. An open video takes tens of megabytes, and a data set may have thousands.
 _MAX_OPEN: Final = 2
 
 
@@ -38,13 +39,13 @@ _MAX_OPEN: Final = 2
 class VideoFile:
     """The frames of a video file; called with an index, it reads one.
 
-    A frame is what reading from the start gives. OpenCV's own jumps are faster and, for some codecs, land on another
-    frame. So a frame further on is reached by decoding all between, and one further back by starting again: frames are
-    best asked for in their order. The file is opened when a frame is asked for, by each thread and process on its own.
+    Frames are numbered as reading from the start gives them. OpenCV's own seeking is faster, but inexact for some
+    codecs. So a later frame is reached by decoding all frames up to it, and an earlier one by starting again: read
+    frames in their order where you can. Each thread and process opens the file for itself, when it reads a frame.
 
     Attributes:
         path: of the file.
-        modified_ns: when it was last written to; another file of the same name is another video.
+        modified_ns: when it was last written; another file of the same name is another video.
     """
 
     path: Path
@@ -58,15 +59,37 @@ class VideoFile:
         """
         return _decoder(self).frame(index)
 
-    def num_frames(self, likely: int | None) -> int:
-        """Return the number of frames, 1 or more.
+    def frames(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield all frames in their order, (H, W, 3) uint8 RGB.
 
-        What the file announces is an estimate: it is believed if it is `likely`, else the frames are counted.
+        Raises:
+            DataError: no frame can be decoded.
+        """
+        is_empty = True
+        for frame in read_capture(str(self.path)):
+            is_empty = False
+            yield frame
+        if is_empty:
+            raise _undecodable(self.path)
+
+    def announced(self) -> tuple[float, int]:
+        """Return the frames per second and the number of frames that the file announces; both may be wrong.
 
         Raises:
             DataError: the file cannot be decoded.
         """
-        return likely if likely is not None and likely == _announced(self) else _counted(self)
+        cv2, capture = import_cv2(), _open(self.path)
+        return float(capture.get(cv2.CAP_PROP_FPS)), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+
+    def num_frames(self, likely: int | None) -> int:
+        """Return the number of frames, 1 or more.
+
+        If the file announces the `likely` number, that is taken; otherwise the frames are counted.
+
+        Raises:
+            DataError: the file cannot be decoded.
+        """
+        return likely if likely is not None and likely == _num_announced(self) else _count_frames(self)
 
 
 def open_video_file(path: Path) -> VideoFile:
@@ -77,12 +100,29 @@ def open_video_file(path: Path) -> VideoFile:
     """
     try:
         with open_regular(path) as file:
-            modified, start = os.fstat(file.fileno()).st_mtime_ns, file.read(_NUM_LOOKED_AT)
+            modified, start = os.fstat(file.fileno()).st_mtime_ns, file.read(_NUM_CHECKED_BYTES)
     except OSError as error:
         raise DataError(f"video {path} cannot be read: {error.strerror}. Check the file.") from error
     if start.startswith(_PLAYLISTS) or (start.lstrip().startswith(b"<") and b"\0" not in start):
         raise DataError(f"{path} is a list of videos, not one; the decoder would open whatever it names. Give a video.")
     return VideoFile(path, modified)
+
+
+def read_capture(source: str | int) -> Iterator[NDArray[np.uint8]]:
+    """Yield frames of a video file or a camera while there are any, (H, W, 3) uint8 RGB.
+
+    Args:
+        source: the path of a file, or the number of a camera.
+    """
+    capture = import_cv2().VideoCapture(source)
+    try:
+        while True:
+            was_read, pixels = capture.read()
+            if not was_read:
+                return
+            yield _to_rgb(pixels)
+    finally:
+        capture.release()
 
 
 class _Decoder:
@@ -93,18 +133,18 @@ class _Decoder:
         self.capture: cv2.VideoCapture | None = None
         self.num_read = 0
         self.latest: MatLike | None = None
-        self.num_frames: int | None = None  # known when the end was seen
+        self.num_frames: int | None = None  # known once the end was reached
 
     def frame(self, index: int) -> NDArray[np.uint8]:
         if self.latest is None or index != self.num_read - 1:
             self.latest = self._read(index)
-        # A new array each time: nobody's drawing gets into somebody else's frame.
-        return np.asarray(import_cv2().cvtColor(self.latest, import_cv2().COLOR_BGR2RGB), dtype=np.uint8)
+        # A new array each time, so that callers can draw on theirs.
+        return _to_rgb(self.latest)
 
     def _read(self, index: int) -> MatLike:
         if self.num_frames is None or index < self.num_frames:
             if self.capture is None or index < self.num_read:
-                self.capture, self.num_read = _capture(self.path), 0
+                self.capture, self.num_read = _open_in_one_thread(self.path), 0
             while self.num_read < index and self.capture.grab():
                 self.num_read += 1
             was_read, pixels = self.capture.read()
@@ -119,7 +159,7 @@ class _Decoder:
 
 
 class _Decoders(threading.local):
-    """The open videos of a thread, the latest last."""
+    """The open videos of one thread, the last used one last."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
@@ -131,7 +171,7 @@ _decoders = _Decoders()
 
 def _decoder(video: VideoFile) -> _Decoder:
     if _decoders.process != os.getpid():
-        # A forked process shares the place in an open file with its parent.
+        # A forked process shares the position in an open file with its parent.
         _decoders.process, _decoders.by_video = os.getpid(), {}
     decoder = _decoders.by_video.pop(video, None) or _Decoder(video.path)
     _decoders.by_video[video] = decoder
@@ -141,13 +181,13 @@ def _decoder(video: VideoFile) -> _Decoder:
 
 
 @functools.lru_cache(maxsize=1024)
-def _announced(video: VideoFile) -> int:
-    return int(_capture(video.path).get(import_cv2().CAP_PROP_FRAME_COUNT))
+def _num_announced(video: VideoFile) -> int:
+    return video.announced()[1]
 
 
 @functools.lru_cache(maxsize=1024)
-def _counted(video: VideoFile) -> int:
-    capture, num_frames = _capture(video.path), 0
+def _count_frames(video: VideoFile) -> int:
+    capture, num_frames = _open_in_one_thread(video.path), 0
     while capture.grab():
         num_frames += 1
     if not num_frames:
@@ -155,10 +195,18 @@ def _counted(video: VideoFile) -> int:
     return num_frames
 
 
-def _capture(path: Path) -> cv2.VideoCapture:
+def _to_rgb(pixels: MatLike) -> NDArray[np.uint8]:
+    cv2 = import_cv2()
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _open_in_one_thread(path: Path) -> cv2.VideoCapture:
+    # A forked process lacks the threads of a decoder that was opened before, and would wait for them without end.
+    return _open(path, (import_cv2().CAP_PROP_N_THREADS, 1))
+
+
+def _open(path: Path, options: Sequence[int] = ()) -> cv2.VideoCapture:
     library = import_cv2()
-    # One thread: closing a decoder of several waits for ever in a forked process, where its threads do not exist.
-    options = [library.CAP_PROP_N_THREADS, 1]
     capture: cv2.VideoCapture = library.VideoCapture(str(path), library.CAP_ANY, options)
     if not capture.isOpened():
         raise _undecodable(path)

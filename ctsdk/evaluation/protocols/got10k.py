@@ -36,13 +36,13 @@ class Got10kProtocol(EvaluationProtocol):
     1. There must be a box for every frame. The first frame does not count.
     2. Boxes and truth are clipped to the image: the corner first, then the size to what is left. A negative left moves
        to 0 without making the box narrower.
-    3. Frames count in which some of the target is to be seen: those with ``cover`` above 0.
+    3. Frames count in which the target is at least partly visible: those with ``cover`` above 0.
     4. ``AO`` is the mean overlap, ``SR50`` and ``SR75`` are shares of frames whose overlap exceeds 0.5 and 0.75. NaN
        makes AO NaN, and is a miss for the others.
-    5. The frames of all videos, and of all runs, are pooled: a long video weighs more than a short one.
-    6. ``speed_fps`` is the mean of 1 / seconds over all frames, the first included; NaN if nobody measured.
+    5. The frames of all videos and all repetitions are pooled: a long video weighs more than a short one.
+    6. ``speed_fps`` is the mean of 1 / seconds over all frames, the first included; NaN if not measured.
 
-    Figures are shares of 1.
+    Metrics are shares of 1.
     """
 
     name = "got10k"
@@ -58,8 +58,8 @@ class Got10kProtocol(EvaluationProtocol):
     ) -> VideoScore:
         """Score the boxes of one video; see :meth:`EvaluationProtocol.score`.
 
-        A frame is read if the video does not tell its size. What GOT-10k's meta_info.ini calls the resolution goes
-        first, as in the toolkit: some of its videos have frames of several sizes.
+        As in the toolkit, the size of frames is the resolution in GOT-10k's meta_info.ini: some of its videos have
+        frames of several sizes. Without it, the video's own size is used, for which a frame may be read.
         """
         boxes, truth = boxes_to_score(video, boxes_xywh_px), video.boxes_xywh_px
         if len(boxes) != len(truth):
@@ -68,7 +68,7 @@ class Got10kProtocol(EvaluationProtocol):
                 "expects one for each. Run the tracker to the end."
             )
         size_px = _image_size_px(video)
-        overlap = _clipped_overlaps(_clipped(boxes, size_px), _clipped(truth, size_px))[1:]
+        overlap = _clipped_overlaps(_clip(boxes, size_px), _clip(truth, size_px))[1:]
         overlap = overlap[_covers(video)[1:] > 0]
         success = (
             shares_above(overlap, self.thresholds["success"], len(overlap))
@@ -80,7 +80,7 @@ class Got10kProtocol(EvaluationProtocol):
         return VideoScore.of(video, boxes_xywh_px, seconds, figures, {"success": success}, len(overlap))
 
     def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-        """Return the figures and the curve of all frames pooled."""
+        """Return the metrics and the curve of all frames pooled."""
         counted = [score for score in scores if score.weight]
         seconds = np.concatenate([score.seconds for score in scores])
         if not counted:
@@ -93,7 +93,7 @@ class Got10kProtocol(EvaluationProtocol):
 
 
 class Got10kOnePassProtocol(EvaluationProtocol):
-    """The rules by which the GOT-10k toolkit evaluates data sets of others.
+    """The rules by which the GOT-10k toolkit evaluates other data sets.
 
     1. The first box becomes the true one. The first frame counts.
     2. Boxes and truth are cut to the shorter of the two.
@@ -104,9 +104,9 @@ class Got10kOnePassProtocol(EvaluationProtocol):
     6. LaSOT: ``normalized_precision_score`` is the mean of the 51 values from 0 to 0.5. Distances are divided by width
        and height of the truth, by at least 1 px each.
     7. Every video weighs the same. ``speed_fps`` is the mean over videos of the mean of 1 / seconds; NaN if
-       nobody measured.
+       not measured.
 
-    Figures are shares of 1.
+    Metrics are shares of 1.
     """
 
     name = "got10k"
@@ -117,7 +117,7 @@ class Got10kOnePassProtocol(EvaluationProtocol):
         """Choose the rules.
 
         Args:
-            dataset_name: decides what depends on the data set.
+            dataset_name: of the data set, which some rules depend on.
         """
         self._skips_nan = dataset_name in _SKIPPING_NAN
         self.thresholds: Mapping[str, NDArray[np.float64]] = {
@@ -160,7 +160,7 @@ class Got10kOnePassProtocol(EvaluationProtocol):
         return VideoScore.of(video, boxes_xywh_px, seconds, figures, curves)
 
     def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-        """Return the figures and the mean curves of several videos."""
+        """Return the metrics and the mean curves of several videos."""
         curves = {name: rows.mean(axis=0) for name, rows in stack_curves(scores).items()}
         speeds = [score.figures["speed_fps"] for score in scores if not math.isnan(score.figures["speed_fps"])]
         return {**_one_pass_figures(curves), "speed_fps": float(np.mean(speeds)) if speeds else math.nan}, curves
@@ -172,7 +172,7 @@ def _image_size_px(video: Video) -> tuple[int, int]:
     return (int(resolution[1]), int(resolution[2])) if resolution else video.frame_size_px(0)
 
 
-def _clipped(boxes_xywh_px: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
+def _clip(boxes_xywh_px: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
     corner = boxes_xywh_px[:, :2].clip(0, size_px)
     return np.concatenate([corner, boxes_xywh_px[:, 2:].clip(0, size_px - corner)], axis=1)
 

@@ -45,7 +45,7 @@ class LasotToolkitProtocol(EvaluationProtocol):
     7. ``AUC`` is the mean of the 21 values of the success curve, ``P`` is precision at 20 px, ``P_norm`` is normalised
        precision at 0.20. Each is taken from a mean over videos that leaves out those whose whole curve is 0.
 
-    Figures are in percent.
+    Metrics are in percent.
     """
 
     name = "lasot"
@@ -66,7 +66,7 @@ class LasotToolkitProtocol(EvaluationProtocol):
                 f"video {video.name!r} has {len(boxes)} boxes for {len(truth)} frames; LaSOT's toolkit expects "
                 "one for each. Run the tracker to the end."
             )
-        boxes = _repaired(boxes[: len(truth)], truth)
+        boxes = _replace_lost(boxes[: len(truth)], truth)
         boxes[0] = truth[0]
         boxes, truth, num_frames = boxes[video.visible], truth[video.visible], len(truth)
         # NaN is above nothing.
@@ -78,12 +78,12 @@ class LasotToolkitProtocol(EvaluationProtocol):
         return VideoScore.of(video, boxes_xywh_px, seconds, one_pass_figures(curves), curves)
 
     def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-        """Return the figures and the mean curves of several videos; NaN where every curve is 0."""
+        """Return the metrics and the mean curves of several videos; NaN where every curve is 0."""
         curves = {name: _mean_of_nonzero(rows) for name, rows in stack_curves(scores).items()}
         return one_pass_figures(curves), curves
 
 
-def _repaired(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+def _replace_lost(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
     lost = np.isnan(boxes).any(axis=1) | (boxes[:, 2:] <= 0).any(axis=1)
     return repeat_previous(boxes, np.logical_and(lost, ~np.isnan(truth).any(axis=1)))
 

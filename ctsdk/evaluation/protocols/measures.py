@@ -1,8 +1,8 @@
-"""Overlaps and distances of paired boxes, the shares of frames that reach a threshold, the figures of these.
+"""Overlaps and distances of paired boxes, curves as shares of frames, and the metrics of one-pass evaluation.
 
-The order of the operations is the tools' own where they agree on one: coordinates in result files are whole numbers,
-so that values do fall on thresholds, and then the last bit decides. No measure adds anything to a denominator unless
-asked to; what 0 / 0 means is the protocols' affair.
+Operations have the tools' own order where the tools agree: coordinates in result files are whole numbers, so values can
+equal thresholds, and then the last bit decides. No measure adds anything to a denominator unless asked to; each
+protocol decides what 0 / 0 means.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def overlaps(
     Args:
         boxes_xywh_px: (N, 4).
         truth_xywh_px: (N, 4).
-        eps_px2: added to the union; some tools do so, and then empty boxes have an overlap of 0.
+        eps_px2: added to the union, as some tools do; then empty boxes have an overlap of 0.
 
     Returns:
         (N,), in [0, 1] up to rounding; NaN where a box holds NaN, and where the union is 0.
@@ -62,9 +62,9 @@ def overlaps(
 def overlaps_of_pixels(boxes_xywh_px: NDArray[np.float64], truth_xywh_px: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the same as :func:`overlaps`, computed from first and last pixels as the older tools do.
 
-    The difference is in the rounding, which decides where boxes only touch or are equal; and an edge at NaN does not
-    bound the intersection, as the maximum of a number and NaN is the number in MATLAB and pandas. The overlap is still
-    NaN where a width or a height is.
+    It differs in rounding, which decides where boxes only touch or are equal. Also, an edge at NaN does not bound the
+    intersection, because in MATLAB and pandas the maximum of a number and NaN is the number. The overlap is still NaN
+    where a width or a height is.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         first = np.fmax(boxes_xywh_px[:, :2], truth_xywh_px[:, :2])
@@ -91,7 +91,7 @@ def normalised_centre_distances(
     Args:
         boxes_xywh_px: (N, 4).
         truth_xywh_px: (N, 4); infinity or NaN comes out where a box has no area.
-        eps_px: added to widths and heights; one tool does so.
+        eps_px: added to widths and heights, as one tool does.
     """
     sizes = truth_xywh_px[:, 2:] + eps_px
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -99,7 +99,7 @@ def normalised_centre_distances(
 
 
 def repeat_previous(boxes_xywh_px: NDArray[np.float64], lost: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return (N, 4) boxes of which each that is lost, but the first, is the last one before it that is not.
+    """Return (N, 4) boxes in which each lost one, except the first, is replaced by the last one that is not lost.
 
     Args:
         boxes_xywh_px: (N, 4).
@@ -133,10 +133,10 @@ def one_pass_curves(
     """Return the curves of one video at :data:`ONE_PASS_THRESHOLDS`.
 
     Args:
-        overlap: (K,), of the frames that may count; must exceed a threshold.
-        distances_px: (K,), of the centres; may equal a threshold.
+        overlap: (K,), of the frames that may count; a hit exceeds the threshold.
+        distances_px: (K,), of the centres; a hit is at most the threshold.
         normalised_distances: (K,), the same in widths and heights of the true box.
-        num_frames: whose shares the curves are; K or more, mostly.
+        num_frames: the number that shares refer to, usually K or more.
     """
     return {
         "success": shares_above(overlap, ONE_PASS_THRESHOLDS["success"], num_frames),
@@ -148,10 +148,10 @@ def one_pass_curves(
 
 
 def one_pass_figures(curves: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
-    """Return what curves at :data:`ONE_PASS_THRESHOLDS` come to, in percent.
+    """Return the metrics of curves at :data:`ONE_PASS_THRESHOLDS`, in percent.
 
     ``AUC`` is the mean of the 21 values of the success curve, ``P`` is precision at 20 px, ``P_norm`` is normalised
-    precision at 0.20, a point of the curve and no area.
+    precision at 0.20: a point of the curve, not an area.
     """
     return {
         "AUC": 100 * float(curves["success"].mean()),
@@ -167,7 +167,7 @@ def _ends_px(boxes_xywh_px: NDArray[np.float64]) -> NDArray[np.float64]:
 def _quotients(
     boxes: NDArray[np.float64], truth: NDArray[np.float64], shared_px: NDArray[np.float64], eps_px2: float
 ) -> NDArray[np.float64]:
-    """Return intersection over union, given width and height of what the boxes share; negative if that is nothing."""
+    """Return intersection over union; `shared_px` is width and height of the intersection, negative if it is empty."""
     intersection = shared_px.clip(min=0.0).prod(axis=1)
     union = boxes[:, 2:].prod(axis=1) + truth[:, 2:].prod(axis=1) - intersection
     quotients: NDArray[np.float64] = intersection / (union + eps_px2)

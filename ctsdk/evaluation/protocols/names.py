@@ -27,7 +27,7 @@ def make_protocol(
 
     Args:
         name: one of :data:`PROTOCOLS`.
-        dataset_name: in lower case, such as ``lasot``; several tools have rules of their own for some data sets.
+        dataset_name: in lower case, such as ``lasot``; several tools have special rules for some data sets.
         exclude_invalid_frames: take shares of valid frames only; for ``ostrack`` and ``pytracking``.
         integer_boxes: cut coordinates towards zero first, as official result files have them; for the same two.
 

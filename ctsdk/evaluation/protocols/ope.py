@@ -1,6 +1,6 @@
-"""One-pass evaluation as pytracking and the OSTrack family have it.
+"""One-pass evaluation by the rules of pytracking and of the OSTrack family.
 
-LaSOT, its extension, UAV123, NFS, OTB and TNL2K figures of the family come from these rules. They apply in this order:
+The family's metrics on LaSOT, its extension, UAV123, NFS, OTB and TNL2K come from these rules, applied in this order:
 
 1. NaN boxes and negative sizes are refused; NaN truth is too, except on UAV123.
 2. A box of zero width or height becomes the box before it, unless the truth of its frame holds NaN.
@@ -8,9 +8,9 @@ LaSOT, its extension, UAV123, NFS, OTB and TNL2K figures of the family come from
 4. The first box becomes the true one. The first frame counts.
 5. A frame is valid if its truth is, and the target is visible where the data set's flags are used. Truth is valid with
    a width and a height; for pytracking itself its left and top must be above 0 too.
-6. Invalid frames miss every overlap threshold. They miss every distance threshold too, but satisfy them on UAV123. They
-   satisfy every normalised threshold, except unseen frames on LaSOT.
-7. Shares are of all frames, or of the valid ones if asked so; the counts stay the same, so that a normalised precision
+6. Invalid frames miss every overlap threshold. They miss every distance threshold too, except on UAV123, where they
+   satisfy it. They satisfy every normalised threshold, except unseen frames on LaSOT.
+7. Shares are of all frames, or optionally of the valid ones; the counts stay the same, so that a normalised precision
    may then exceed 100. Overlap must exceed its threshold; distance may equal it.
 
 Every video weighs the same, however long it is.
@@ -51,37 +51,37 @@ __all__ = ["FrameErrors", "OnePassProtocol"]
 
 @dataclass(frozen=True)
 class _Rules:
-    """What depends on the data set.
+    """The rules that depend on the data set.
 
     Attributes:
-        uses_visibility: whether the flags of the data set are given to the tool.
-        takes_short: whether missing boxes are misses; they are refused otherwise.
-        takes_nan_truth: whether a row of the truth may hold NaN.
+        uses_visibility: whether the tool uses the data set's flags of visible targets.
+        allows_short: whether missing boxes are misses; otherwise they are refused.
+        allows_nan_truth: whether a row of the truth may hold NaN.
         invalid_px: the distance in invalid frames.
         unseen: the normalised distance in frames whose target is not visible.
     """
 
     uses_visibility: bool = False
-    takes_short: bool = True
-    takes_nan_truth: bool = False
+    allows_short: bool = True
+    allows_nan_truth: bool = False
     invalid_px: float = math.inf
     unseen: float = -1.0
 
 
 _GENERIC = _Rules()
 _RULES: Final[Mapping[str, _Rules]] = {
-    "lasot": _Rules(uses_visibility=True, takes_short=False, unseen=math.inf),
+    "lasot": _Rules(uses_visibility=True, allows_short=False, unseen=math.inf),
     "lasot_ext": _Rules(uses_visibility=True),
-    "uav123": _Rules(takes_nan_truth=True, invalid_px=-1.0),
+    "uav123": _Rules(allows_nan_truth=True, invalid_px=-1.0),
     **dict.fromkeys(("got10k", "trackingnet", "tnl2k", "nfs", "otb", "vot", "coco", "vid"), _GENERIC),
 }
-# Data of one's own: where it has flags, an absent target is not to be found.
-_OWN = _Rules(uses_visibility=True)
+# Custom data: frames whose target is flagged as absent are invalid.
+_CUSTOM = _Rules(uses_visibility=True)
 
 
 @dataclass(frozen=True, eq=False)
 class FrameErrors:
-    """How one tracker did in each of N frames, as the curves count it.
+    """The errors of one tracker in each of N frames, as the curves count them.
 
     Attributes:
         overlaps: (N,), intersection over union; -1 in invalid frames.
@@ -100,7 +100,7 @@ class FrameErrors:
 class OnePassProtocol(EvaluationProtocol):
     """One-pass evaluation by the rules of this module.
 
-    Figures of a data set: ``AUC``, ``OP50``, ``OP75``, ``P`` (20 px) and ``P_norm`` (0.20), in percent. A video has
+    Metrics of a data set: ``AUC``, ``OP50``, ``OP75``, ``P`` (20 px) and ``P_norm`` (0.20), in percent. A video has
     ``AO_valid_frames`` too, the mean overlap over its valid frames, a share of 1.
     """
 
@@ -120,18 +120,18 @@ class OnePassProtocol(EvaluationProtocol):
 
         Args:
             name: ``pytracking`` for its own rule of validity, ``ostrack`` for the family's.
-            dataset_name: decides what depends on the data set.
+            dataset_name: of the data set, which some rules depend on.
             exclude_invalid_frames: take shares of valid frames only.
-            integer_boxes: cut coordinates towards zero first, as the official runners do in their result files.
+            integer_boxes: cut coordinates towards zero first, as official result files have them.
         """
         self.name = name
         self.exclude_invalid_frames = exclude_invalid_frames
         self.integer_boxes = integer_boxes
-        self._rules = _RULES.get(dataset_name, _OWN)
+        self._rules = _RULES.get(dataset_name, _CUSTOM)
 
     @property
     def label(self) -> str:
-        """The name, and the options that are on."""
+        """The name and the options in use."""
         options = {"valid frames only": self.exclude_invalid_frames, "integer boxes": self.integer_boxes}
         chosen = [option for option, on in options.items() if on]
         return f"{self.name} ({', '.join(chosen)})" if chosen else self.name
@@ -155,7 +155,7 @@ class OnePassProtocol(EvaluationProtocol):
         return VideoScore.of(video, boxes_xywh_px, seconds, figures, curves)
 
     def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-        """Return the figures and the mean curves of several videos."""
+        """Return the metrics and the mean curves of several videos."""
         curves = {name: rows.mean(axis=0) for name, rows in stack_curves(scores).items()}
         return _figures(curves), curves
 
@@ -171,9 +171,9 @@ class OnePassProtocol(EvaluationProtocol):
         """
         boxes, truth = boxes_to_score(video, boxes_xywh_px), video.boxes_xywh_px
         if self.integer_boxes:
-            boxes = _as_saved(boxes)
+            boxes = _cut_to_integers(boxes)
         _refuse(video.name, boxes, truth, self._rules)
-        boxes = _as_long_as(truth, boxes)
+        boxes = _fit_to(truth, boxes)
         visible = video.visible if self._rules.uses_visibility else np.ones(len(truth), dtype=bool)
         # NaN is above nothing.
         needed = truth if self.name == "pytracking" else truth[:, 2:]
@@ -196,10 +196,10 @@ class OnePassProtocol(EvaluationProtocol):
         )
 
 
-def _as_saved(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return boxes as the official runners' result files have them."""
+def _cut_to_integers(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return boxes as official result files have them."""
     saved = np.trunc(boxes)
-    # The cast to int64 turns NaN into the least number: a place where nothing is. As a size it is refused, as NaN is.
+    # The official cast to int64 turns NaN into the smallest integer, far outside any frame. Sizes of NaN are refused.
     saved[:, :2] = np.where(np.isnan(saved[:, :2]), -(2.0**63), saved[:, :2])
     return saved
 
@@ -212,13 +212,13 @@ def _refuse(name: str, boxes: NDArray[np.float64], truth: NDArray[np.float64], r
             f"video {name!r}: box {row} is {boxes[row].tolist()}; expected numbers and sizes of at least 0. "
             "Write a lost target as its last box."
         )
-    if np.isnan(truth).any() and not rules.takes_nan_truth:
+    if np.isnan(truth).any() and not rules.allows_nan_truth:
         row = int(np.flatnonzero(np.isnan(truth).any(axis=1))[0])
         raise DataError(
             f"video {name!r}: the truth of frame {row} is {truth[row].tolist()}, which the family's code refuses "
             "everywhere but on UAV123. Mark absent targets by visible=False instead."
         )
-    if len(boxes) < len(truth) and not rules.takes_short:
+    if len(boxes) < len(truth) and not rules.allows_short:
         raise DataError(
             f"video {name!r} has {len(boxes)} boxes for {len(truth)} frames, which the family's code refuses on "
             "LaSOT. Run the tracker to the end."
@@ -231,8 +231,8 @@ def _refuse(name: str, boxes: NDArray[np.float64], truth: NDArray[np.float64], r
         )
 
 
-def _as_long_as(truth: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return one box per frame: empty ones repeated from before, surplus cut, missing zero, the first one true."""
+def _fit_to(truth: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return one box per frame: empty ones repeat the one before, surplus is cut, missing are 0, the first is true."""
     boxes = boxes[: len(truth)]
     known = ~np.isnan(truth[: len(boxes)]).any(axis=1)
     filled = repeat_previous(boxes, (boxes[:, 2:] == 0).any(axis=1) & known)

@@ -45,7 +45,7 @@ class PysotProtocol(EvaluationProtocol):
     5. ``AUC`` is the mean of the 21 values of the success curve, ``P`` is precision at 20 px, ``P_norm`` is normalised
        precision at 0.20. Every video weighs the same.
 
-    Figures are in percent.
+    Metrics are in percent.
     """
 
     name = "pysot"
@@ -86,6 +86,6 @@ class PysotProtocol(EvaluationProtocol):
         return VideoScore.of(video, boxes_xywh_px, seconds, one_pass_figures(curves), curves)
 
     def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-        """Return the figures and the mean curves of several videos."""
+        """Return the metrics and the mean curves of several videos."""
         curves = {name: rows.mean(axis=0) for name, rows in stack_curves(scores).items()}
         return one_pass_figures(curves), curves

@@ -1,6 +1,6 @@
-"""The rules of the TrackingNet development kit, by which its server is said to score.
+"""The rules of the TrackingNet development kit; according to its author, its server applies them too.
 
-Source: SilvioGiancola/TrackingNet-devkit @ 79783f2, metrics.py; its author says so in issues 12 and 22.
+Source: SilvioGiancola/TrackingNet-devkit @ 79783f2, metrics.py; its issues 12 and 22.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class TrackingNetProtocol(EvaluationProtocol):
        than 0.
     6. A video without a result file counts as zero boxes: see :meth:`missing`.
 
-    Figures are in percent.
+    Metrics are in percent.
     """
 
     name = "trackingnet"
@@ -82,7 +82,7 @@ class TrackingNetProtocol(EvaluationProtocol):
         return self.score(video, np.zeros((len(video), 4)))
 
     def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-        """Return the figures and the mean curves of several videos."""
+        """Return the metrics and the mean curves of several videos."""
         curves = {name: rows.mean(axis=0) for name, rows in stack_curves(scores).items()}
         coverage = np.average([score.figures["coverage"] for score in scores], weights=[s.weight for s in scores])
         return {"coverage": float(coverage), **_areas(curves)}, curves

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Archive", "list_folder"]
 
-# Results of a whole data set are some thousand files and some 100 MB at most; more is a mistake, or malice.
+# Results of a whole data set are some thousand files and 100 MB at most; more is a mistake or an attack.
 _MAX_FILES: Final = 100_000
 _MAX_BYTES: Final = 1 << 30
 _MAX_BYTES_AT_ONCE: Final = 1 << 20
-# As in results/OTB2015/<tracker>/<video>/<file>, seen from the folder above results.
+# As in results/OTB2015/<tracker>/<video>/<file>, counted from the folder above results.
 _MAX_FOLDERS: Final = 5
-# Absolute, or with a drive, or upwards; a backslash separates folders on some systems.
+# Absolute paths, those with a drive, or upwards; a backslash separates folders on some systems.
 _OUTSIDE: Final = re.compile(r"^/|^[A-Za-z]:|\\|(?:^|/)\.\.(?:/|$)")
 
 
 def list_folder(root: Path) -> list[str]:
-    """Return the files below a folder, as paths with slashes; links are followed, but for those to a folder above.
+    """Return the files below a folder, as paths with slashes; links are followed, except to a folder above.
 
     Raises:
         DataError: there are too many, or a folder cannot be listed.
@@ -40,7 +40,7 @@ def list_folder(root: Path) -> list[str]:
         raise DataError(f"the folder {error.filename} cannot be listed: {error.strerror}. Check its permissions.")
 
     found: list[str] = []
-    # By each folder, which ones are above it: a link to one of them would lead round and round.
+    # Of each folder, which ones are above it: following a link to one of them would never end.
     above: dict[str, frozenset[tuple[int, int]]] = {}
     for folder, subfolders, names in os.walk(root, onerror=refuse, followlinks=True):
         inside, status = Path(folder).relative_to(root), Path(folder).stat()
@@ -149,7 +149,7 @@ def _check_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    # The other ways of packing unpack as much as they like before the size that was stated is looked at.
+    # Other ways of packing may unpack any amount before the stated size is checked.
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{entry.filename!r:.80} is packed in a way that result files never are")
     with archive.open(entry) as file:

@@ -1,17 +1,17 @@
 """Result files as the public tools write them, byte for byte.
 
-===========  ================================================================  ===================================
-format       boxes of a video, below the tool's folder of results           numbers
-===========  ================================================================  ===================================
-``ostrack``  ``<tracker>/<parameters>[_<run>]/<video>.txt``                 tabs, cut toward zero
-``got10k``   ``GOT-10k/<tracker>/<video>/<video>_<repetition>.txt``,     commas, three decimals
+===========  =======================================================  ====================================
+format       boxes of a video, below the tool's folder of results     numbers
+===========  =======================================================  ====================================
+``ostrack``  ``<tracker>/<parameters>[_<repetition>]/<video>.txt``    tabs, cut toward zero
+``got10k``   ``GOT-10k/<tracker>/<video>/<video>_<repetition>.txt``,  commas, three decimals
              of other sets ``OTB2015/<tracker>/<video>.txt``
-``lasot``    ``<tracker>_tracking_result/<video>.txt``                      commas, three decimals
-``pysot``    ``<tracker>/<video>.txt``                                      commas, as many decimals as it takes
-===========  ================================================================  ===================================
+``lasot``    ``<tracker>_tracking_result/<video>.txt``                commas, three decimals
+``pysot``    ``<tracker>/<video>.txt``                                commas, as many decimals as it takes
+===========  =======================================================  ====================================
 
-``ostrack`` is the layout of pytracking and of all who descend from it; the figures that the family publishes come from
-its whole pixels. GOT-10k and TrackingNet have a folder of their own there, within that of the parameters.
+``ostrack`` is the layout of pytracking and of the trackers built on it; the metrics that they publish come from its
+whole pixels. GOT-10k and TrackingNet have a folder each there, within that of the parameters.
 
 Reading is in :mod:`ctsdk.evaluation.results.reading`.
 
@@ -48,7 +48,7 @@ __all__ = ["NUMBERS", "Numbers", "write_results"]
 
 @dataclass(frozen=True)
 class Numbers:
-    """How a tool writes numbers; the point is a point in every country, and every line ends with a newline.
+    """How a tool writes numbers; whatever the locale, the decimal separator is a point, and lines end with a newline.
 
     Attributes:
         separator: between the numbers of a line.
@@ -69,11 +69,11 @@ class Numbers:
         return self._lines(seconds, self.second_decimals)
 
     def _lines(self, values: NDArray[np.float64], decimals: int | None) -> str:
-        rows = (self.separator.join(_written(value, decimals) for value in row) for row in values.tolist())
+        rows = (self.separator.join(_format(value, decimals) for value in row) for row in values.tolist())
         return "".join(f"{row}\n" for row in rows)
 
 
-def _written(value: float, decimals: int | None) -> str:
+def _format(value: float, decimals: int | None) -> str:
     if decimals is None:
         return repr(value)
     return f"{value:.{decimals}f}" if decimals else str(int(value))
@@ -87,7 +87,7 @@ NUMBERS: Final[dict[ResultFormat, Numbers]] = {
 }
 """How each tool writes numbers."""
 
-# The folder of a data set's results. LaSOT, TrackingNet and whatever the toolkit does not know have none.
+# The folder of a data set's results. LaSOT, TrackingNet and sets unknown to the toolkit have none.
 _GOT10K_FOLDERS: Final = {
     "got10k": "GOT-10k",
     "nfs": "NfS/30",
@@ -102,8 +102,15 @@ _Paths: TypeAlias = "tuple[PurePath, PurePath | None]"
 
 
 @dataclass(frozen=True)
-class _Run:
-    """One run of one tracker over one data set, in one format."""
+class _Layout:
+    """The files of one tracker on one data set, in one format.
+
+    Attributes:
+        format: the tool.
+        key: of the data set, as :func:`~ctsdk.evaluation.results.spellings.dataset_key` gives it.
+        tracker: its name in the tool.
+        repetition: its number, from 1; None for the only one.
+    """
 
     format: ResultFormat
     key: str
@@ -146,12 +153,12 @@ class _Run:
         _write(folder / boxes, numbers.boxes(tracked.boxes_xywh_px))
 
     def paths(self, video: str) -> _Paths:
-        """Return where boxes and times of a video are; the latter None where the tool has no place for them."""
+        """Return where boxes and times of a video are; the latter None if the tool keeps none."""
         check_file_name(video)
         name = spelling(self.format, self.key, video)
         if self.format == "ostrack":
-            run = "" if self.repetition is None else f"_{self.repetition - 1:03d}"
-            home = PurePath(self.tracker + run, _OSTRACK_FOLDERS.get(self.key, ""))
+            suffix = "" if self.repetition is None else f"_{self.repetition - 1:03d}"
+            home = PurePath(self.tracker + suffix, _OSTRACK_FOLDERS.get(self.key, ""))
             return home / f"{name}.txt", home / f"{name}_time.txt"
         if self.format == "lasot":
             return PurePath(f"{self.tracker}_tracking_result", f"{name}.txt"), None
@@ -188,28 +195,28 @@ def write_results(
 ) -> list[Path]:
     """Write tracked videos as a tool writes them; return the files with the boxes.
 
-    Each file is written whole or not at all, a video's boxes after its times. Scores are not written.
+    Each file is written whole or not at all, a video's boxes after its times. Confidences are not written.
 
     Args:
         format: whose files.
         folder: the tool's folder of results, such as ``results`` or ``tracking_results``.
-        dataset: what was tracked; it decides on folders, and on names that the tools spell in different ways.
-        tracker: what the tool is to call the tracker; for ``ostrack`` with its parameters: ``ostrack/vitb_256``.
+        dataset: what was tracked; folders and the spelling of names depend on it.
+        tracker: its name in the tool; for ``ostrack`` with its parameters: ``ostrack/vitb_256``.
         tracked: the videos.
-        repetition: which of several runs this is, counted from 1; None for the only one.
+        repetition: which one this is, counted from 1; None for the only one.
 
     Raises:
         ConfigError: the format is unknown, or has no such tracker or repetition.
         DataError: a video comes twice, a name cannot be a file's, or earlier repetitions have no times.
         OutputError: a file cannot be written.
     """
-    run = _Run(format, dataset_key(dataset), tracker, repetition)
+    layout = _Layout(format, dataset_key(dataset), tracker, repetition)
     written: dict[Path, str] = {}
     for video in tracked:
-        path = Path(folder) / run.paths(video.name)[0]
+        path = Path(folder) / layout.paths(video.name)[0]
         if path in written:
             raise DataError(f"videos {written[path]!r} and {video.name!r} both belong into {path}; expected each once.")
-        run.write(Path(folder), video)
+        layout.write(Path(folder), video)
         written[path] = video.name
     return list(written)
 

@@ -1,6 +1,6 @@
 """Whose boxes a folder holds: which tracker made them, on which data set.
 
-An evaluation that was interrupted goes on only where all of it is the same.
+An interrupted evaluation is resumed only if all of this is the same.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Manifest:
         variant: member of the tracker's family, if the adapter has several.
         weights: :func:`~ctsdk.fingerprint.fingerprint` of the tracker.
         dataset: name of the data set; empty for videos that belong to none.
-        split: which part of it.
+        split: of the data set.
         ctsdk: the version that tracked.
     """
 
@@ -66,14 +66,14 @@ class Manifest:
         )
 
     def claim(self, folder: Path, boxes: str) -> None:
-        """Make `folder` the folder of this evaluation, or find that it is already.
+        """Write the manifest into `folder`, or check that it is there already.
 
         Args:
             folder: of the evaluation.
-            boxes: name of the folder inside it that is to hold the boxes.
+            boxes: name of the folder of boxes inside it.
 
         Raises:
-            ConfigError: it is that of another one, or holds boxes of which nobody knows whose they are.
+            ConfigError: it belongs to another evaluation, or holds boxes of unknown origin.
             OutputError: it cannot be written to.
         """
         path = folder / MANIFEST_FILE
@@ -81,7 +81,7 @@ class Manifest:
             if (folder / boxes).exists():
                 raise ConfigError(
                     f"{folder / boxes} holds boxes, and no {MANIFEST_FILE} beside it says whose they are. Use another "
-                    "folder, or remove this one to begin anew."
+                    "folder, or remove this one to start again."
                 )
             write_json(path, {"format": _FORMAT, **asdict(self)})
             return
@@ -94,7 +94,7 @@ class Manifest:
         if different:
             raise ConfigError(
                 f"{folder} holds the boxes of another evaluation, and boxes must not be mixed: {'; '.join(different)}. "
-                "Use another folder, or remove this one to begin anew."
+                "Use another folder, or remove this one to start again."
             )
 
 
@@ -104,7 +104,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path} cannot be read ({error}); expected the description of an evaluation. Use another folder, or "
-            "remove this one to begin anew."
+            "remove this one to start again."
         ) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         seen = content.get("format") if isinstance(content, dict) else type(content).__name__

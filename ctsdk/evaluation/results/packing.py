@@ -1,14 +1,14 @@
 """Archives for the servers that keep the truth of their test sets.
 
-===============  ===================================================  ===================================
-server           entries of the archive                               how many
-===============  ===================================================  ===================================
+===============  ==========================================  ===================================
+server           entries of the archive                      how many
+===============  ==========================================  ===================================
 ``got10k``       ``<video>/``, ``<video>/<video>_001.txt``,  180 videos, 1 or 3 repetitions
                  ``<video>/<video>_time.txt``
-``trackingnet``  ``<video>.txt``                                   511 videos
-===============  ===================================================  ===================================
+``trackingnet``  ``<video>.txt``                             511 videos
+===============  ==========================================  ===================================
 
-Both servers read nothing but commas between numbers, and neither says so when it finds something else.
+Both servers accept only commas between numbers, and neither reports anything else that it finds.
 
 Source: botaoye/OSTrack @ 33b5e12, lib/test/utils/transform_got10k.py and transform_trackingnet.py; got-10k/toolkit
 @ 956e728, got10k/experiments/got10k.py, issues 3 and 21; SilvioGiancola/TrackingNet-devkit @ 79783f2, metrics.py.
@@ -49,15 +49,15 @@ PackNumbers: TypeAlias = Literal["got10k", "ostrack"]
 
 _logger = logging.getLogger(__name__)
 
-_NUM_SEQUENCES: Final = {"got10k": 180, "trackingnet": 511}
+_NUM_VIDEOS: Final = {"got10k": 180, "trackingnet": 511}
 _NUM_EXAMPLES: Final = 10
-# Of 1980, the first that a zip archive can express: the same results make the same bytes.
+# The first that a zip archive can express; a fixed one, so that the same results make the same bytes.
 _DATE: Final = (1980, 1, 1, 0, 0, 0)
 _FILE_MODE: Final = 0o100644 << 16
-# The last bit is what a folder has in the attributes of MS-DOS.
+# The last bit marks a folder in the attributes of MS-DOS.
 _FOLDER_MODE: Final = (0o040755 << 16) | 0x10
 
-_Runs: TypeAlias = "dict[str, list[TrackedVideo]]"
+_Repetitions: TypeAlias = "dict[str, list[TrackedVideo]]"
 
 
 def pack(
@@ -68,7 +68,7 @@ def pack(
     *,
     numbers: PackNumbers = "got10k",
 ) -> Path:
-    """Write the archive that a server wants; return its path.
+    """Write the archive that a server expects; return its path.
 
     Everything is checked first. The results stay as they are; the archive is written whole or not at all, and the same
     results make the same bytes.
@@ -76,7 +76,7 @@ def pack(
     Args:
         server: whose archive.
         dataset: the test split of the server's data set.
-        results: a folder of result files, or an archive of them, from whatever tool; see
+        results: a folder of result files, or an archive of them, from any tool; see
             :func:`ctsdk.evaluation.results.reading.find_results`.
         path: of the archive.
         numbers: ``got10k`` writes boxes with three decimals and times with eight, as the toolkit does; ``ostrack``
@@ -91,12 +91,12 @@ def pack(
         raise ConfigError(f"numbers is {numbers!r}; expected one of {', '.join(get_args(PackNumbers))}.")
     path = Path(path)
     _check_dataset(server, dataset)
-    runs = _checked(server, dataset, find_results(results, dataset))
-    entries = _entries(server, runs, replace(NUMBERS[numbers], separator=","))
+    repetitions = _read_all(server, dataset, find_results(results, dataset))
+    entries = _entries(server, repetitions, replace(NUMBERS[numbers], separator=","))
     with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in sorted(entries.items()):
             entry = zipfile.ZipInfo(name, _DATE)
-            # Without these two, the bytes would tell which system they were made on.
+            # Without these two, the bytes would depend on the system.
             entry.create_system, entry.external_attr = 3, _FILE_MODE if text else _FOLDER_MODE
             entry.compress_type = zipfile.ZIP_DEFLATED if text else zipfile.ZIP_STORED
             archive.writestr(entry, text)
@@ -108,66 +108,67 @@ def check_pack(server: Server, dataset: VideoDataset, path: str | Path) -> dict[
 
     Raises:
         ConfigError: there is no such server.
-        DataError: the server would not take it, or not score all of it, for a reason that can be known here.
+        DataError: the server would refuse it, or not score all of it, for a reason that can be known here.
     """
     _check_dataset(server, dataset)
     archive = Archive.open(Path(path))
     _check_entries(server, dataset, archive)
-    return _checked(server, dataset, find_results(path, dataset))
+    return _read_all(server, dataset, find_results(path, dataset))
 
 
 def _check_dataset(server: Server, dataset: VideoDataset) -> None:
-    if server not in _NUM_SEQUENCES:
-        raise ConfigError(f"there is no server {server!r}; expected one of {', '.join(_NUM_SEQUENCES)}.")
+    if server not in _NUM_VIDEOS:
+        raise ConfigError(f"there is no server {server!r}; expected one of {', '.join(_NUM_VIDEOS)}.")
     if dataset_key(dataset) != server or dataset.split.partition("_")[0] != "test":
         raise DataError(f"the data set is {dataset}; the server expects {server} test. Open that split.")
-    if len(dataset) != _NUM_SEQUENCES[server]:
+    if len(dataset) != _NUM_VIDEOS[server]:
         _logger.warning(
             "%s has %d videos here, and %d at the server, which expects all of them.",
             dataset,
             len(dataset),
-            _NUM_SEQUENCES[server],
+            _NUM_VIDEOS[server],
         )
 
 
-def _checked(server: Server, dataset: VideoDataset, found: ResultFiles) -> _Runs:
-    """Return the repetitions of each video if there is nothing wrong with any."""
+def _read_all(server: Server, dataset: VideoDataset, found: ResultFiles) -> _Repetitions:
+    """Return the repetitions of each video; raise DataError with the list of all faults, if there are any."""
     faults = [f"{name}: no results" for name in found.missing]
-    runs: _Runs = {}
+    by_name: _Repetitions = {}
     for name in found.paths:
         try:
-            runs[name] = _runs(server, dataset.find(name), found)
+            by_name[name] = _read_repetitions(server, dataset.find(name), found)
         except DataError as error:
             faults.append(str(error))
-    counts = {len(repetitions) for repetitions in runs.values()}
+    counts = {len(repetitions) for repetitions in by_name.values()}
     if len(counts) > 1:
         faults.append(f"some videos have {min(counts)} repetitions and some {max(counts)}")
     if faults:
         more = f"\n  and {len(faults) - _NUM_EXAMPLES} more" if len(faults) > _NUM_EXAMPLES else ""
-        told = "".join(f"\n  {fault}" for fault in faults[:_NUM_EXAMPLES]) + more
+        listed = "".join(f"\n  {fault}" for fault in faults[:_NUM_EXAMPLES]) + more
         raise DataError(
             f"{found.files.place('')} cannot go to the {server} server; expected whole results of all "
-            f"{len(dataset)} videos of {dataset}.{told}\nTrack these videos again."
+            f"{len(dataset)} videos of {dataset}.{listed}\nTrack these videos again."
         )
-    return runs
+    return by_name
 
 
-def _runs(server: Server, video: Video, found: ResultFiles) -> list[TrackedVideo]:
-    """Return the repetitions of one video; raise DataError for the first thing that is wrong."""
+def _read_repetitions(server: Server, video: Video, found: ResultFiles) -> list[TrackedVideo]:
+    """Return the repetitions of one video; raise DataError for the first fault."""
     name = video.name
     check_file_name(name)
     repetitions = []
-    for read in found.read(name):
-        if len(read.boxes_xywh_px) != len(video):
-            raise DataError(f"{read.place}: {len(read.boxes_xywh_px)} boxes for {len(video)} frames")
-        tracked = read.checked()
-        # Whole pixels are off by less than one; anything else is another target, or another video.
+    for repetition in found.read(name):
+        place, num_boxes = repetition.place, len(repetition.boxes_xywh_px)
+        if num_boxes != len(video):
+            raise DataError(f"{place}: {num_boxes} boxes for {len(video)} frames")
+        tracked = repetition.check()
+        # Cutting to whole pixels moves a box by less than one; a larger difference means another target or video.
         first, given = tracked.boxes_xywh_px[0], video.boxes_xywh_px[0]
         if not (np.abs(first - given) < 1).all():
-            raise DataError(f"{read.place}: the first box is {first.tolist()}, the given one {given.tolist()}")
+            raise DataError(f"{place}: the first box is {first.tolist()}, the given one {given.tolist()}")
         if server == "got10k" and not len(tracked.seconds):
             raise DataError(
-                f"{read.place}: no times of this repetition beside it, which the server asks for: a column for each"
+                f"{place}: no times of this repetition beside it, which the server asks for: a column for each"
             )
         repetitions.append(tracked)
     if server == "trackingnet" and len(repetitions) > 1:
@@ -175,21 +176,22 @@ def _runs(server: Server, video: Video, found: ResultFiles) -> list[TrackedVideo
     return repetitions
 
 
-def _entries(server: Server, runs: Mapping[str, Sequence[TrackedVideo]], numbers: Numbers) -> dict[str, str]:
+def _entries(server: Server, by_name: Mapping[str, Sequence[TrackedVideo]], numbers: Numbers) -> dict[str, str]:
     """Return the text of each entry by its name; folders have none."""
     if server == "trackingnet":
-        return {f"{name}.txt": numbers.boxes(run.boxes_xywh_px) for name, (run,) in runs.items()}
+        return {f"{name}.txt": numbers.boxes(tracked.boxes_xywh_px) for name, (tracked,) in by_name.items()}
     entries = {}
-    for name, repetitions in runs.items():
+    for name, repetitions in by_name.items():
         entries[f"{name}/"] = ""
-        for number, run in enumerate(repetitions, start=1):
-            entries[f"{name}/{name}_{number:03d}.txt"] = numbers.boxes(run.boxes_xywh_px)
-        entries[f"{name}/{name}_time.txt"] = numbers.seconds(np.stack([run.seconds for run in repetitions], axis=1))
+        for number, tracked in enumerate(repetitions, start=1):
+            entries[f"{name}/{name}_{number:03d}.txt"] = numbers.boxes(tracked.boxes_xywh_px)
+        seconds = np.stack([tracked.seconds for tracked in repetitions], axis=1)
+        entries[f"{name}/{name}_time.txt"] = numbers.seconds(seconds)
     return entries
 
 
 def _check_entries(server: Server, dataset: VideoDataset, archive: Archive) -> None:
-    """Refuse an archive with entries that its server would not look for, or could not read."""
+    """Refuse an archive with entries that its server does not expect, or cannot read."""
     known = _entry_pattern(server, dataset)
     matches = {path: known.fullmatch(path) for path in archive.contents}
     odd = [archive.place(path) for path, match in matches.items() if match is None]
@@ -209,7 +211,7 @@ def _check_entries(server: Server, dataset: VideoDataset, archive: Archive) -> N
 
 
 def _check_places(archive: Archive, matches: Sequence[re.Match[str]]) -> None:
-    """Refuse folders beside the one around all others, and repetitions that are not counted from 1."""
+    """Refuse several outer folders, and repetitions that are not numbered from 1."""
     around = sorted({match["around"] or "" for match in matches})
     if len(around) > 1:
         raise DataError(
@@ -232,5 +234,5 @@ def _entry_pattern(server: Server, dataset: VideoDataset) -> re.Pattern[str]:
     name = "|".join(map(re.escape, dataset.names))
     if server == "trackingnet":
         return re.compile(rf"({name})\.txt")
-    # The toolkit's authors take one folder around all others.
+    # The toolkit allows one outer folder around all videos.
     return re.compile(rf"(?P<around>[^/]+/)?(?P<name>{name})/(?P=name)_(?P<number>\d{{3}}|time)\.txt")

@@ -1,4 +1,4 @@
-"""What a tracker said about one video, and a folder that keeps it exactly.
+"""What a tracker predicted on one video, and a folder that keeps it exactly.
 
 The folder is ctsdk's own: numbers come back bit for bit. For the files of other tools see
 :mod:`ctsdk.evaluation.results.formats`.
@@ -25,8 +25,9 @@ __all__ = ["PredictionFolder", "TrackedVideo", "check_file_name"]
 _Numbers: TypeAlias = "NDArray[np.float64]"
 
 _BOX = "finite numbers and sizes of at least 0. Write a lost target as its last box"
-_TIME = "seconds, at least 0. Leave the times out if nobody measured them"
+_TIME = "seconds, at least 0. Leave the times out if they were not measured"
 
+_TIME_ENDING, _CONFIDENCE_ENDING = "_time", "_confidence"
 
 # File systems take 255 bytes; endings and temporary names need some of them.
 _MAX_NAME_BYTES: Final = 200
@@ -40,8 +41,8 @@ class TrackedVideo:
         name: of the video.
         boxes_xywh_px: (N, 4) float64, one box per frame, the given first one included. A target that was lost has its
             last box.
-        seconds: (N,) float64, how long each frame took; empty where nobody measured.
-        scores: (N,) float64, the tracker's own confidence, NaN where it has none; empty where nobody asked.
+        seconds: (N,) float64, how long each frame took; empty if not measured.
+        confidences: (N,) float64, the tracker's own, NaN in frames that have none; empty if not recorded.
 
     Raises:
         DataError: the shapes do not fit together, a box is not finite or of negative size, or a time is negative.
@@ -50,15 +51,15 @@ class TrackedVideo:
     name: str
     boxes_xywh_px: _Numbers
     seconds: _Numbers = field(default_factory=lambda: np.empty(0))
-    scores: _Numbers = field(default_factory=lambda: np.empty(0))
+    confidences: _Numbers = field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
-        for attribute in ("boxes_xywh_px", "seconds", "scores"):
+        for attribute in ("boxes_xywh_px", "seconds", "confidences"):
             object.__setattr__(self, attribute, np.asarray(getattr(self, attribute), dtype=np.float64))
-        boxes, seconds, scores = self.boxes_xywh_px, self.seconds, self.scores
+        boxes, seconds, confidences = self.boxes_xywh_px, self.seconds, self.confidences
         if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) < 1:
             raise DataError(f"video {self.name!r}: boxes have shape {boxes.shape}; expected (N, 4) with N >= 1.")
-        for what, values in (("seconds", seconds), ("scores", scores)):
+        for what, values in (("seconds", seconds), ("confidences", confidences)):
             if values.shape not in ((0,), (len(boxes),)):
                 raise DataError(
                     f"video {self.name!r}: {what} have shape {values.shape} for {len(boxes)} boxes; expected one "
@@ -80,17 +81,17 @@ class TrackedVideo:
 class PredictionFolder:
     """A folder of tracked videos, three files each.
 
-    ======================  =================================================
-    ``<name>.txt``          a line ``left,top,width,height`` per frame
-    ``<name>_time.txt``     seconds, a line per frame; only if they are known
-    ``<name>_scores.txt``   scores, likewise
-    ======================  =================================================
+    ==========================  =================================================
+    ``<name>.txt``              a line ``left,top,width,height`` per frame
+    ``<name>_time.txt``         seconds, a line per frame; only if they are known
+    ``<name>_confidence.txt``   confidences, likewise
+    ==========================  =================================================
 
     Numbers have as many digits as it takes to read the same ones again. Each file is written whole or not at all, and
     the boxes last: where they are, the video is complete.
 
     Attributes:
-        root: the folder; it is made when something is written.
+        root: the folder; it is created by the first write.
     """
 
     root: Path
@@ -111,9 +112,9 @@ class PredictionFolder:
             OutputError: a file cannot be written.
         """
         boxes = self._path(tracked.name)
-        # While the files are of two runs, the video must not look complete.
+        # Without boxes the video counts as unfinished, as long as some of its files are old and some new.
         _remove(boxes)
-        for ending, values in (("_time", tracked.seconds), ("_scores", tracked.scores)):
+        for ending, values in ((_TIME_ENDING, tracked.seconds), (_CONFIDENCE_ENDING, tracked.confidences)):
             if len(values):
                 _write(self._path(tracked.name, ending), values[:, None])
             else:
@@ -131,7 +132,7 @@ class PredictionFolder:
             raise DataError(f"{self._path(name)} does not exist; expected the boxes of video {name!r}. Track it.")
         boxes = self._rows(self._path(name), 4)
         try:
-            return TrackedVideo(name, boxes, self._column(name, "_time"), self._column(name, "_scores"))
+            return TrackedVideo(name, boxes, self._column(name, _TIME_ENDING), self._column(name, _CONFIDENCE_ENDING))
         except DataError as error:
             raise DataError(f"{self._path(name)}: {error}") from error
 
@@ -153,11 +154,11 @@ class PredictionFolder:
 def check_file_name(name: str) -> None:
     """Refuse the name of a video or a tracker that could not be part of a file's name, or would leave its folder.
 
-    Blanks, dots and a hyphen at the start are common and fine.
+    Blanks, dots and a leading hyphen are common and allowed.
 
     Raises:
-        DataError: `name` is empty or one or two dots, holds a slash, a backslash or a control character, or has an
-            ending of the files that stand beside the boxes.
+        DataError: `name` is empty or one or two dots, holds a slash, a backslash or a control character, or ends like
+            the files beside the boxes.
     """
     is_odd = any(character in "/\\" or not character.isprintable() for character in name)
     if name in ("", ".", "..") or is_odd or len(name.encode()) > _MAX_NAME_BYTES:
@@ -165,9 +166,9 @@ def check_file_name(name: str) -> None:
             f"{name!r:.300} cannot be part of a file's name; expected a name without slashes, backslashes and control "
             f"characters, of at most {_MAX_NAME_BYTES} bytes. Rename the video, or the tracker."
         )
-    if name.endswith(("_time", "_scores")):
+    if name.endswith((_TIME_ENDING, _CONFIDENCE_ENDING)):
         raise DataError(
-            f"the name {name!r} ends like those of the files of times and scores; expected another ending. Change it."
+            f"the name {name!r} ends like the files of times and confidences; expected another ending. Change it."
         )
 
 

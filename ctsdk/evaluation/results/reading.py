@@ -1,9 +1,9 @@
 """Result files of any tracker: found in a folder or a zip archive, and read as they are.
 
-Whatever tool wrote them, a video's boxes are in ``<video>.txt``, or in ``<video>/<video>_001.txt`` and
-further numbers for further repetitions. A few tools spell names in their own way; see
-:mod:`ctsdk.evaluation.results.spellings`. Numbers are separated by commas, tabs or blanks. They are not judged here:
-what becomes of NaN, of negative sizes and of missing rows is for the protocols to say.
+All tools keep a video's boxes in ``<video>.txt``, or in ``<video>/<video>_001.txt`` and further numbers for further
+repetitions. A few tools spell names in their own way; see :mod:`ctsdk.evaluation.results.spellings`. Numbers are
+separated by commas, tabs or blanks. They are not checked here: protocols decide about NaN, negative sizes and missing
+rows.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
     from ctsdk.data.datasets import VideoDataset
     from ctsdk.data.readers.files import Files
 
-__all__ = ["FoundSequence", "ResultFiles", "find_results"]
+__all__ = ["FoundVideo", "ResultFiles", "find_results"]
 
 _REPETITION: Final = re.compile(r"(.+)_([0-9]{3,6})")
 _NUM_EXAMPLES: Final = 5
 
 
 @dataclass(frozen=True, eq=False)
-class FoundSequence:
-    """What the files of some tracker say about one video.
+class FoundVideo:
+    """One repetition of one video, as the result files have it.
 
     Attributes:
         name: of the video, as the data set has it.
         place: the file with the boxes.
-        boxes_xywh_px: (M, 4) float64, whatever the file says: there may be NaN, infinite numbers and negative sizes.
-        seconds: (K,) float64, whatever the file says; empty if there is none for this repetition.
+        boxes_xywh_px: (M, 4) float64, unchecked: there may be NaN, infinite numbers and negative sizes.
+        seconds: (K,) float64, unchecked; empty if there are none for this repetition.
     """
 
     name: str
@@ -53,8 +53,8 @@ class FoundSequence:
     boxes_xywh_px: NDArray[np.float64]
     seconds: NDArray[np.float64]
 
-    def checked(self) -> TrackedVideo:
-        """Return it as a tracked video.
+    def check(self) -> TrackedVideo:
+        """Return it as a tracked video, whose numbers are valid.
 
         Raises:
             DataError: a box is not finite or of negative size, or there are not as many times as boxes.
@@ -81,7 +81,7 @@ class ResultFiles:
     times: Mapping[str, str]
     missing: tuple[str, ...]
 
-    def read(self, name: str) -> list[FoundSequence]:
+    def read(self, name: str) -> list[FoundVideo]:
         """Return the repetitions of a video.
 
         Raises:
@@ -91,7 +91,7 @@ class ResultFiles:
             raise DataError(f"there are no results of video {name!r}, only of {_some(self.paths)}.")
         seconds = self._seconds(name)
         return [
-            FoundSequence(name, self.files.place(path), np.array(read_rows(self.files, path, 4)), column)
+            FoundVideo(name, self.files.place(path), np.array(read_rows(self.files, path, 4)), column)
             for path, column in zip(self.paths[name], seconds, strict=True)
         ]
 
@@ -101,22 +101,22 @@ class ResultFiles:
         if name not in self.times:
             return [np.empty(0)] * num
         rows = np.array(read_rows(self.files, self.times[name], None))
-        # Other columns than repetitions, as tools leave them that ran one again, are of nobody knows which.
+        # If counts differ, columns cannot be matched to repetitions; ignore them.
         return list(rows.T) if rows.shape[1] == num else [np.empty(0)] * num
 
 
 def find_results(place: str | Path, dataset: VideoDataset) -> ResultFiles:
-    """Find the results of one tracker on a data set, whichever tool wrote them.
+    """Find the results of one tracker on a data set, written by any tool.
 
-    Files may lie deeper in `place`, such as in a folder called after the data set. Folders that are called after
-    another public data set are passed over.
+    Files may lie deeper in `place`, such as in a folder called after the data set. Folders named after
+    another public data set are skipped.
 
     Args:
         place: a folder, or a zip archive, which is not unpacked.
-        dataset: whose videos are looked for; its annotations are not read.
+        dataset: the data set; its annotations are not read.
 
     Raises:
-        DataError: `place` is neither; it is too large, or an archive that is damaged or points out of itself; no
+        DataError: `place` is neither; it is too large, or an archive that is damaged or names files outside itself; no
             video was found, or one in several places.
     """
     place = Path(place)
@@ -132,7 +132,7 @@ def find_results(place: str | Path, dataset: VideoDataset) -> ResultFiles:
 
 
 def _is_of_another(path: PurePosixPath, key: str) -> bool:
-    """Whether a file lies in a folder called after another data set; no folder tells that of an unknown set."""
+    """Whether a file lies in a folder named after another data set; never so for an unknown set."""
     folders = {folder_key(folder) for folder in path.parts[:-1]} - {None}
     return path.parts[0] == "__MACOSX" or (folder_key(key) is not None and bool(folders) and key not in folders)
 
@@ -143,7 +143,7 @@ def _match(files: Files, paths: Sequence[PurePosixPath], names: Mapping[str, Seq
     Args:
         files: where they are.
         paths: of the text files.
-        names: of each video, what it may be called.
+        names: of each video, its possible spellings.
     """
     flat, trees = _by_name(paths)
     known = {str(path) for path in paths}
@@ -164,7 +164,7 @@ def _match(files: Files, paths: Sequence[PurePosixPath], names: Mapping[str, Seq
 def _by_name(
     paths: Iterable[PurePosixPath],
 ) -> tuple[defaultdict[str, list[tuple[str, ...]]], defaultdict[str, list[tuple[str, ...]]]]:
-    """Return the files by what they are called, and the numbered ones in folders by what the folder is called."""
+    """Return the files by their names, and the numbered ones in a folder by the name of the folder."""
     flat: defaultdict[str, list[tuple[str, ...]]] = defaultdict(list)
     numbered: defaultdict[PurePosixPath, list[tuple[int, str]]] = defaultdict(list)
     for path in paths:

@@ -1,4 +1,4 @@
-"""How the public tools call the data sets and the sequences that are one and the same.
+"""The different names that public tools give to the same data sets and videos.
 
 Source: botaoye/OSTrack @ 33b5e12, lib/test/evaluation/*dataset.py; got-10k/toolkit @ 956e728, got10k/experiments and
 got10k/datasets/otb.py; StrangerZhang/pysot-toolkit @ 8b5ced3, pysot/datasets/otb.py.
@@ -17,7 +17,7 @@ __all__ = ["ResultFormat", "dataset_key", "folder_key", "spelling", "spellings"]
 ResultFormat: TypeAlias = Literal["ostrack", "got10k", "lasot", "pysot"]
 """Whose files: those of pytracking and the OSTrack family, or of the toolkits of GOT-10k, LaSOT and pysot."""
 
-# Data sets by their keys, and what else folders of them are called, in lower case and without punctuation.
+# Data sets by their keys, and other names of their folders, in lower case and without punctuation.
 _OTHER_NAMES: Final = {
     "got10k": ("got10ktest", "got10kval"),
     "lasot": (),
@@ -48,18 +48,18 @@ def folder_key(folder: str) -> str | None:
 def dataset_key(dataset: VideoDataset) -> str:
     """Return one name for a data set, however it is spelled: ``otb`` also for ``OTB100``.
 
-    A split that goes by a name of its own has its own key: ``uav20l``.
+    A split with a well-known name has that as its key: ``uav20l``.
     """
     return folder_key(dataset.split) or folder_key(dataset.name) or _plain(dataset.name)
 
 
 def spelling(format: ResultFormat, key: str, name: str) -> str:  # noqa: A002 - the word that users know
-    """Return what a tool calls a sequence in its files.
+    """Return the name that a tool gives to a video in its files.
 
     Args:
         format: the tool.
         key: of the data set, as :func:`dataset_key` gives it.
-        name: what anybody calls the sequence.
+        name: of the video, in any tool's spelling.
     """
     if key == "otb" and format in _OTB:
         shared, human4 = _OTB[format]
@@ -72,7 +72,7 @@ def spelling(format: ResultFormat, key: str, name: str) -> str:  # noqa: A002 - 
 
 
 def spellings(key: str, name: str) -> list[str]:
-    """Return whatever a sequence may be called in result files, its own name first."""
+    """Return all names that a video may have in result files, its own first."""
     return list(dict.fromkeys([name, *(spelling(tool, key, name) for tool in get_args(ResultFormat))]))
 
 

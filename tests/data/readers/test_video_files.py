@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import pytest
 
-from ctsdk.data.readers import video_files
 from ctsdk.data.readers.video_files import VideoFile, open_video_file
 from ctsdk.errors import DataError
 from ctsdk.video import open_frames, write_video
@@ -70,7 +69,7 @@ def test_more_videos_than_may_be_open(tmp_path: Path) -> None:
     frames = moving_noise()[:3]
     videos = [
         open_video_file(write_video(tmp_path / f"{number}.mp4", [frame // (number + 1) for frame in frames]))
-        for number in range(video_files._MAX_OPEN + 2)
+        for number in range(4)
     ]
     means = [[float(video(index).mean()) for video in videos] for index in (0, 2, 1)]
     assert all(np.diff(row).max() < 0 for row in means)
@@ -116,7 +115,7 @@ def test_a_file_that_was_replaced_is_another_video(path: Path) -> None:
 
 def test_the_announced_number_is_believed_if_it_is_likely(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     video = open_video_file(path)
-    monkeypatch.setattr(video_files, "_announced", lambda video: 40)
+    monkeypatch.setattr(VideoFile, "announced", lambda video: (25.0, 40))
     assert [video.num_frames(likely) for likely in (40, 31, None)] == [40, NUM_FRAMES, NUM_FRAMES]
 
 
@@ -126,23 +125,33 @@ def test_the_end_is_found_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(DataError, match=rf"clip\.mp4 ends after 30 frames; frame {index} was asked for"):
             video(index)
     video(29)
-    monkeypatch.setattr(video_files, "_capture", lambda path: pytest.fail("opened again"))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: pytest.fail("opened again"))
     with pytest.raises(DataError, match="ends after 30 frames; frame 99"):
         video(99)
 
 
 def test_a_file_without_frames_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Ended:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+            return True
+
         def grab(self) -> bool:
             return False
 
         def read(self) -> tuple[bool, None]:
             return False, None
 
+        def release(self) -> None:
+            pass
+
     video = open_video_file(path)
-    monkeypatch.setattr(video_files, "_capture", lambda path: Ended())
-    with pytest.raises(DataError, match=r"clip\.mp4 cannot be decoded as a video"):
-        video.num_frames(None)
+    monkeypatch.setattr(cv2, "VideoCapture", Ended)
+    for read in (lambda: video.num_frames(None), lambda: list(video.frames())):
+        with pytest.raises(DataError, match=r"clip\.mp4 cannot be decoded as a video"):
+            read()
     with pytest.raises(DataError, match=r"clip\.mp4 ends after 0 frames"):
         video(0)
 

@@ -125,8 +125,8 @@ def score_of(protocol: EvaluationProtocol, path: Path, name: str, tracker: str) 
 
 
 def scores_of(protocol: EvaluationProtocol, path: Path, names: list[str], tracker: str) -> tuple[VideoScore, ...]:
-    """Each letter of `tracker` is a run."""
-    return tuple(score_of(protocol, path, name, run) for name in names for run in tracker)
+    """Each letter of `tracker` is a repetition."""
+    return tuple(score_of(protocol, path, name, repetition) for name in names for repetition in tracker)
 
 
 def check(

@@ -94,8 +94,8 @@ def test_frames_of_all_videos_and_runs_are_pooled() -> None:
     figures, curves = protocol.summarise(scores)
     assert figures["AO"] == pytest.approx(19 / 22)
     assert curves["success"].shape == (101,)
-    runs = protocol.summarise([protocol.score(make_video(), TRUTH), protocol.score(make_video(), far)])[0]
-    assert (runs["AO"], runs["SR75"]) == (0.5, 0.5)
+    pooled = protocol.summarise([protocol.score(make_video(), TRUTH), protocol.score(make_video(), far)])[0]
+    assert (pooled["AO"], pooled["SR75"]) == (0.5, 0.5)
 
 
 def test_speed_is_the_mean_of_inverse_seconds_of_all_frames() -> None:

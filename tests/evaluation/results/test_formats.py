@@ -144,7 +144,7 @@ def test_repetition_without_those_before_it_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tool", "tracker", "repetition", "told"),
+    ("tool", "tracker", "repetition", "message"),
     [
         ("otb", "t", None, "no result format 'otb'; expected one of ostrack, got10k, lasot, pysot"),
         ("ostrack", "t", None, "called 't'; ostrack expects the tracker and its parameters"),
@@ -155,9 +155,9 @@ def test_repetition_without_those_before_it_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_format_does_not_have_is_refused(
-    tool: Any, tracker: str, repetition: int | None, told: str, tmp_path: Path
+    tool: Any, tracker: str, repetition: int | None, message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         write_results(tool, tmp_path, named("lasot", "s"), tracker, [tracked("s")], repetition=repetition)
     assert list(tmp_path.iterdir()) == []
 
@@ -218,4 +218,4 @@ def test_written_results_are_found_and_read_up_to_their_digits(
         assert np.abs(back.seconds - seconds).max() <= 0.51 * 10.0 ** -NUMBERS[tool].second_decimals
     else:
         assert back.seconds.shape == (0,)
-    assert back.checked().name == "dog"
+    assert back.check().name == "dog"

@@ -114,12 +114,12 @@ def test_archive_reads_again_as_what_was_tracked(server: Server, numbers: Any, e
     dataset = split_of(server, "-b_1", "a_0")
     results = keep(tmp_path / "results", "a_0", "-b_1")
 
-    runs = check_pack(server, dataset, pack(server, dataset, results, tmp_path / "t.zip", numbers=numbers))
+    repetitions = check_pack(server, dataset, pack(server, dataset, results, tmp_path / "t.zip", numbers=numbers))
 
-    assert sorted(runs) == ["-b_1", "a_0"]
-    for (run,) in runs.values():
-        assert np.abs(run.boxes_xywh_px - BOXES).max() < error
-        assert len(run.seconds) == (4 if server == "got10k" else 0)
+    assert sorted(repetitions) == ["-b_1", "a_0"]
+    for (tracked,) in repetitions.values():
+        assert np.abs(tracked.boxes_xywh_px - BOXES).max() < error
+        assert len(tracked.seconds) == (4 if server == "got10k" else 0)
 
 
 def test_same_results_make_the_same_bytes(tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ def test_results_in_two_places_are_refused(tmp_path: Path) -> None:
 def test_repetitions_have_to_be_as_many_as_the_server_takes(tmp_path: Path) -> None:
     got10k = split_of("got10k", "a", "b")
     for repetition, names in ((1, "ab"), (2, "a")):
-        runs = [TrackedVideo(name, BOXES, SECONDS) for name in names]
-        write_results("got10k", tmp_path / "results", got10k, "t", runs, repetition=repetition)
+        videos = [TrackedVideo(name, BOXES, SECONDS) for name in names]
+        write_results("got10k", tmp_path / "results", got10k, "t", videos, repetition=repetition)
 
     with pytest.raises(DataError, match="some videos have 1 repetitions and some 2"):
         pack("got10k", got10k, tmp_path / "results", tmp_path / "t.zip")

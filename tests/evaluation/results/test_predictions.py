@@ -28,8 +28,8 @@ def test_shapes_are_refused_that_do_not_fit_together() -> None:
         TrackedVideo("dog", np.empty((0, 4)))
     with pytest.raises(DataError, match=r"'dog': seconds have shape \(3,\) for 2 boxes; expected one per box"):
         TrackedVideo("dog", BOXES, np.zeros(3))
-    with pytest.raises(DataError, match=r"'dog': scores have shape \(2, 1\)"):
-        TrackedVideo("dog", BOXES, scores=np.zeros((2, 1)))
+    with pytest.raises(DataError, match=r"'dog': confidences have shape \(2, 1\)"):
+        TrackedVideo("dog", BOXES, confidences=np.zeros((2, 1)))
 
 
 @pytest.mark.parametrize(("column", "value"), [(0, np.nan), (1, np.inf), (2, -0.1), (3, -np.inf), (3, np.nan)])
@@ -54,15 +54,15 @@ def test_folder_gives_back_the_same_numbers(
 ) -> None:
     num = len(rows)
     seconds = np.array(data.draw(st.just([]) | st.lists(sizes, min_size=num, max_size=num)), dtype=np.float64)
-    scores = np.array(data.draw(st.just([]) | st.lists(st.floats(), min_size=num, max_size=num)), dtype=np.float64)
+    confidences = np.array(data.draw(st.just([]) | st.lists(st.floats(), min_size=num, max_size=num)), dtype=np.float64)
     folder = PredictionFolder(tmp_path_factory.mktemp("predictions"))
-    folder.write(TrackedVideo("dog", np.array(rows), seconds, scores))
+    folder.write(TrackedVideo("dog", np.array(rows), seconds, confidences))
 
     back = folder.read("dog")
 
     assert back.boxes_xywh_px.tobytes() == np.array(rows).tobytes()
     assert back.seconds.tobytes() == seconds.tobytes()
-    np.testing.assert_array_equal(back.scores, scores)
+    np.testing.assert_array_equal(back.confidences, confidences)
 
 
 @pytest.mark.parametrize("name", ["-3TIfnTSM6c_2", "Jogging.1", "a dog", "a..b", "..a", "Müller", "timelapse_1"])
@@ -78,7 +78,7 @@ def test_names_that_data_sets_use_are_names_of_files(name: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../dog", "/dog", "a/dog", "a\\dog", "dog\n", "dog\0", "dog_time", "_scores", "x" * 201]
+    "name", ["", ".", "..", "../dog", "/dog", "a/dog", "a\\dog", "dog\n", "dog\0", "dog_time", "_confidence", "x" * 201]
 )
 def test_names_that_lead_elsewhere_are_refused(name: str, tmp_path: Path) -> None:
     folder = PredictionFolder(tmp_path / "inside")
@@ -94,11 +94,11 @@ def test_files_are_plain_text(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
         "dog.txt": b"10.0,20.0,30.0,40.0\n10.7,-3.6,40.26,0.0\n",
         "dog_time.txt": b"0.1\n2.0\n",
-        "dog_scores.txt": b"nan\n0.5\n",
+        "dog_confidence.txt": b"nan\n0.5\n",
     }
 
 
-def test_writing_again_leaves_nothing_of_the_first_run(tmp_path: Path) -> None:
+def test_writing_again_leaves_nothing_of_the_first_writing(tmp_path: Path) -> None:
     folder = PredictionFolder(tmp_path)
     folder.write(TrackedVideo("dog", BOXES, np.ones(2), np.ones(2)))
     folder.write(TrackedVideo("dog", BOXES[:1]))
@@ -110,13 +110,13 @@ def test_writing_again_leaves_nothing_of_the_first_run(tmp_path: Path) -> None:
 def test_video_is_complete_only_once_its_boxes_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = PredictionFolder(tmp_path)
     folder.write(TrackedVideo("dog", BOXES, np.ones(2)))
-    (tmp_path / "dog_scores.txt").mkdir()  # so that writing fails half-way
+    (tmp_path / "dog_confidence.txt").mkdir()  # so that writing fails half-way
 
-    with pytest.raises(OutputError, match="dog_scores"):
+    with pytest.raises(OutputError, match="dog_confidence"):
         folder.write(TrackedVideo("dog", BOXES[:1], np.ones(1), np.ones(1)))
 
     assert not folder.has("dog")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dog_scores.txt", "dog_time.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dog_confidence.txt", "dog_time.txt"]
 
 
 def test_what_cannot_be_replaced_is_an_error(tmp_path: Path) -> None:

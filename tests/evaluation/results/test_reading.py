@@ -60,7 +60,7 @@ def test_values_are_not_judged(tmp_path: Path) -> None:
     assert np.isnan(found.boxes_xywh_px[0]).all()
     assert found.boxes_xywh_px[1].tolist() == [-(2.0**63), 0, -1, np.inf]
     with pytest.raises(DataError, match=r"dog\.txt: video 'dog': box 0 is \[nan"):
-        found.checked()
+        found.check()
 
 
 @pytest.mark.parametrize("text", ["", "1,2,3\n", "1,2,3,4,5\n", "1,2,3,x\n", "1,,3,4\n", "x1,y1,w,h\n1,2,3,4\n"])
@@ -180,7 +180,7 @@ def test_own_folder_is_read_like_any_other(tmp_path: Path) -> None:
 
     (found,) = find_results(tmp_path, named("lasot", "s")).read("s")
 
-    assert found.checked().boxes_xywh_px.tolist() == boxes.tolist()
+    assert found.check().boxes_xywh_px.tolist() == boxes.tolist()
     assert found.seconds.tolist() == [0.1]
 
 
