@@ -31,7 +31,7 @@ def compress(
     *,
     out: FolderToWrite,
     options: AdapterOptions | None = None,
-    data: Annotated[tuple[str, ...], Parameter(name="--data", metavar="SPEC")] = (),
+    data: Annotated[tuple[str, ...], Parameter(name="--data", metavar="SOURCE")] = (),
     overrides: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE")] = (),
     resume: bool = False,
 ) -> None:

@@ -19,7 +19,7 @@ from ctsdk.device import pick_device
 from ctsdk.errors import ConfigError, DataError, did_you_mean
 from ctsdk.evaluation.comparing import compare
 from ctsdk.evaluation.plots import save_plots
-from ctsdk.evaluation.protocols.names import make_protocol
+from ctsdk.evaluation.protocols.names import ProtocolName, make_protocol
 from ctsdk.evaluation.results.packing import PackNumbers
 from ctsdk.evaluation.results.packing import pack as pack_results
 from ctsdk.evaluation.running import PREDICTIONS_FOLDER, track_dataset
@@ -56,7 +56,7 @@ class ProtocolOptions:
         exclude_invalid_frames: take shares of the frames with a visible target only.
     """
 
-    protocol: Literal["ostrack", "pytracking", "got10k", "trackingnet", "lasot", "pysot"] | None = None
+    protocol: ProtocolName | None = None
     integer_boxes: bool = False
     exclude_invalid_frames: bool = False
 
@@ -116,7 +116,7 @@ class _NamedTracker:
     tracker: nn.Module
 
 
-DataOption = Annotated[tuple[str, ...], Parameter(name="--data", metavar="SPEC")]
+DataOption = Annotated[tuple[str, ...], Parameter(name="--data", metavar="SOURCE")]
 
 
 def evaluate(
@@ -167,7 +167,7 @@ def score(
     results: Path,
     /,
     *,
-    data: Annotated[str, Parameter(metavar="SPEC")],
+    data: Annotated[str, Parameter(metavar="SOURCE")],
     against: Path | None = None,
     rules: ProtocolOptions | None = None,
     skip_missing: bool = False,
@@ -205,7 +205,7 @@ def pack(
     results: Path,
     /,
     *,
-    data: Annotated[str, Parameter(metavar="SPEC")],
+    data: Annotated[str, Parameter(metavar="SOURCE")],
     out: FileToWrite,
     server: Literal["got10k", "trackingnet"] | None = None,
     numbers: PackNumbers = "got10k",

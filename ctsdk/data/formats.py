@@ -36,10 +36,10 @@ __all__ = [
     "DatasetHooks",
     "DatasetInfo",
     "DatasetPlugin",
-    "DatasetSpec",
+    "DatasetSource",
     "list_datasets",
     "open_dataset",
-    "parse_spec",
+    "parse_source",
     "register_dataset",
     "registered_datasets",
 ]
@@ -145,7 +145,7 @@ class DatasetInfo:
 
 
 @dataclass(frozen=True)
-class DatasetSpec:
+class DatasetSource:
     """A data set in a line of text, taken apart; ``str`` puts it together again.
 
     Attributes:
@@ -163,7 +163,7 @@ class DatasetSpec:
         return f"{self.name}:{_escaped(self.path, '?')}" + (f"?{options}" if options else "")
 
 
-def parse_spec(text: str) -> DatasetSpec:
+def parse_source(text: str) -> DatasetSource:
     """Take apart ``NAME:PATH?key=value&key=value``; the question mark and what follows may be left out.
 
     In the path every character stands for itself, except that ``%3F`` is a question mark. In keys and values, ``%`` and
@@ -188,7 +188,7 @@ def parse_spec(text: str) -> DatasetSpec:
         if key in options:
             raise ConfigError(f"data set {text!r:.200} has the option {key!r} twice. Remove one of them.")
         options[key] = value
-    return DatasetSpec(name, path.replace("%3F", "?"), options)
+    return DatasetSource(name, path.replace("%3F", "?"), options)
 
 
 def open_dataset(spec: str) -> VideoDataset:
@@ -205,7 +205,7 @@ def open_dataset(spec: str) -> VideoDataset:
         AdapterContractError: the format was written for another version of the contract, or breaks it.
         DataError: the folder or a file in it is missing or wrong.
     """
-    parsed = parse_spec(spec)
+    parsed = parse_source(spec)
     with using(_FORMATS, parsed.name) as (source, plugin):
         dataset: object = plugin.open(*_arguments(parsed, plugin), **parsed.options)
         if not isinstance(dataset, VideoDataset):
@@ -277,7 +277,7 @@ def _takes_a_path(function: object) -> bool:
     return bool(parameters) and parameters[0].kind not in by_keyword_only
 
 
-def _arguments(spec: DatasetSpec, plugin: DatasetPlugin) -> list[Path]:
+def _arguments(spec: DatasetSource, plugin: DatasetPlugin) -> list[Path]:
     """Return the path to open, or nothing where the spec has none and the format needs none.
 
     Raises:
@@ -306,7 +306,7 @@ def _escaped(text: str, characters: str) -> str:
     return "".join(f"%{ord(character):02X}" if character in characters else character for character in text)
 
 
-def _path(spec: DatasetSpec) -> Path:
+def _path(spec: DatasetSource) -> Path:
     if not spec.path:
         raise ConfigError(
             f"data set {str(spec)!r} names no path; expected {_GRAMMAR}, such as {spec.name}:/data/{spec.name}"

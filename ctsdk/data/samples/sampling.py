@@ -6,7 +6,7 @@ Source: botaoye/OSTrack @ 33b5e12, lib/train/data/sampler.py.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,12 +15,11 @@ from ctsdk.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ctsdk.config import SamplingRule
     from ctsdk.data.videos import Video
     from ctsdk.engine.batch import TrackerSpec
 
-__all__ = ["FrameSampling", "SamplingRule"]
-
-SamplingRule: TypeAlias = Literal["causal", "trident", "trident_pro", "stark"]
+__all__ = ["FrameSampling"]
 
 _LEAST_FRAMES = 20
 _GAP_STEP = 5

@@ -114,7 +114,7 @@ def _sampling(data: DataConfig, spec: TrackerSpec) -> FrameSampling:
 
 def _mixture(sources: Sequence[DataSource]) -> Mixture:
     ratios = [source.ratio for source in sources if source.ratio is not None]
-    return Mixture(tuple(open_dataset(source.spec) for source in sources), tuple(ratios) or None)
+    return Mixture(tuple(open_dataset(source.source) for source in sources), tuple(ratios) or None)
 
 
 def _synthetic(data: DataConfig, seed: int) -> Mixture:

@@ -1,4 +1,4 @@
-"""What is said of a configuration that does not fit: which key, what was seen, what is expected."""
+"""Error messages for a wrong configuration: which key, what was seen, what was expected."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
-__all__ = ["explained"]
+__all__ = ["explain"]
 
 Section = type[pydantic.BaseModel]
 Place = tuple[int | str, ...]
 
 
-def explained(root: Section, error: pydantic.ValidationError) -> str:
-    """Return one line per key that does not fit.
+def explain(root: Section, error: pydantic.ValidationError) -> str:
+    """Return the error message: one line for each key that is wrong.
 
     Args:
-        root: the section that was to be made.
-        error: what pydantic says of it, by the path of each key from there.
+        root: the section that was validated.
+        error: the errors that pydantic found; their paths start at `root`.
     """
     lines: dict[str, str] = {}
     for fault in error.errors():
         section, field, place = _follow(root, fault["loc"])
-        # Of a key that takes one of several types there is a fault for each of them, the first one of its whole value.
+        # A key that takes one of several types has an error for each type. The first one shows the whole value.
         lines.setdefault(_dotted(place), _line(root, section, field, place, fault))
     return "\n".join(lines.values())
 
 
 def _follow(root: Section, path: Place) -> tuple[Section, FieldInfo | None, Place]:
-    """Return the section that holds a key, what it says of the key (None: nothing), and the key's own path.
+    """Return the section that holds a key, its field (None for an unknown key), and the path of the key.
 
-    The path goes on below the key where that takes one of several types.
+    Where a key takes one of several types, pydantic's path continues below the key; that part is cut off.
     """
     section, field = root, None
     for number, step in enumerate(path):
@@ -53,7 +53,7 @@ def _follow(root: Section, path: Place) -> tuple[Section, FieldInfo | None, Plac
 
 
 def _section_of(annotation: object) -> Section | None:
-    """Return the section that a key holds, or a list of; None if it holds values."""
+    """Return the section, or the section of a list of sections, that a key takes; None if it takes plain values."""
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
         return annotation
     return next(filter(None, map(_section_of, get_args(annotation))), None)
@@ -76,7 +76,7 @@ def _line(root: Section, section: Section, field: FieldInfo | None, place: Place
 
 
 def _unknown(root: Section, section: Section, place: Place) -> str:
-    """Suggest the key of this section, or of any other one, whose name is closest; else list those of this one."""
+    """Suggest the known key with the closest name, from any section; without one, list the keys of this section."""
     *parents, key = map(str, place)
     by_name = {name.rpartition(".")[2]: name for name in reversed(list(_keys(root)))}
     by_name |= {name: ".".join([*parents, name]) for name in section.model_fields}
@@ -86,7 +86,7 @@ def _unknown(root: Section, section: Section, place: Place) -> str:
 
 
 def _keys(section: Section, prefix: str = "") -> Iterator[str]:
-    """Give the dotted names of all keys, but for those of lists; the ones at the top come first."""
+    """Yield the dotted names of all keys except those inside lists; keys of the top level come first."""
     yield from (f"{prefix}{name}" for name in section.model_fields)
     for name, field in section.model_fields.items():
         inner = None if get_origin(field.annotation) is tuple else _section_of(field.annotation)
