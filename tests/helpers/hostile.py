@@ -162,7 +162,7 @@ def holding(data: bytes) -> Maker:
 
 def calls() -> Iterator[tuple[str, bytes]]:
     """Each way in which a pickle can make its reader call something, as the content of a file."""
-    victim, mine = b"cos\nsystem\n", b"chostile\nact\n"
+    victim, mine = b"cos\nsystem\n", b"ctests.helpers.hostile\nact\n"
     order = text("touch ran")
     yield "global-reduce", program(dict_of(net=victim + tuple_of(order) + b"R"))
     yield "global-reduce-of-a-foreign-function", program(mine + tuple_of(order) + b"R")
@@ -173,13 +173,17 @@ def calls() -> Iterator[tuple[str, bytes]]:
     )
     yield "inst", program(b"(" + order + b"ios\nsystem\n")
     yield "obj", program(b"(" + victim + order + b"o")
-    yield "newobj", program(name("hostile.Actor") + tuple_of(order) + b"\x81")
-    yield "newobj-ex", b"\x80\x04" + name("hostile.Actor") + tuple_of(order) + b"}\x92."
-    yield "build", program(name("hostile.Actor") + b")\x81" + order + b"b")
+    yield "newobj", program(name("tests.helpers.hostile.Actor") + tuple_of(order) + b"\x81")
+    yield "newobj-ex", b"\x80\x04" + name("tests.helpers.hostile.Actor") + tuple_of(order) + b"}\x92."
+    yield "build", program(name("tests.helpers.hostile.Actor") + b")\x81" + order + b"b")
     yield "build-on-a-function", program(mine + dict_of(__setstate__=victim) + b"b")
     yield (
         "reconstructor",
-        program(call("copyreg._reconstructor", name("hostile.Actor"), name("builtins.object"), b"N") + order + b"b"),
+        program(
+            call("copyreg._reconstructor", name("tests.helpers.hostile.Actor"), name("builtins.object"), b"N")
+            + order
+            + b"b"
+        ),
     )
     for width in (1, 2, 4):
         code = {1: b"\x82\x01", 2: b"\x83\x01\x00", 4: b"\x84\x01\x00\x00\x00"}[width]
@@ -234,7 +238,9 @@ def builders() -> Iterator[tuple[str, Maker]]:
         *(storage(), number(0), whole(2, 3), whole(3, 1), b"\x89", hooks, dict_of(conj=b"\x88")),
     )
     yield "conjugate", zipped(program(dict_of(weight=conjugate)))
-    from_type = call("torch._tensor._rebuild_from_type_v2", name("hostile.act"), name("torch.Tensor"), whole(), b"N")
+    from_type = call(
+        "torch._tensor._rebuild_from_type_v2", name("tests.helpers.hostile.act"), name("torch.Tensor"), whole(), b"N"
+    )
     yield "from-type-by-a-foreign-function", zipped(program(dict_of(weight=from_type)))
     wrapped = tensor()
     for _ in range(100):
@@ -272,11 +278,13 @@ def layouts() -> Iterator[tuple[str, Maker]]:
         "storage-of-negative-count": {"stored": storage(count=-6)},
         "storage-of-another-kind": {"stored": storage(kind="torch.DoubleStorage")},
         "storage-quantised": {"stored": storage(kind="torch.QInt8Storage")},
-        "storage-of-a-foreign-class": {"stored": storage(kind="hostile.Actor")},
+        "storage-of-a-foreign-class": {"stored": storage(kind="tests.helpers.hostile.Actor")},
         "storage-a-number": {"stored": number(0)},
         "storage-a-dict": {"stored": b"}Q"},
         "storage-of-no-kind": {"stored": tuple_of(text("storage")) + b"Q"},
-        "storage-a-module": {"stored": tuple_of(text("module"), name("hostile.Actor"), text("0"), text("")) + b"Q"},
+        "storage-a-module": {
+            "stored": tuple_of(text("module"), name("tests.helpers.hostile.Actor"), text("0"), text("")) + b"Q"
+        },
         "storage-a-view": {"stored": old_storage(view=tuple_of(text("1"), number(3), number(10**9)))},
     }
     yield from ((kind, zipped(weights(**layout))) for kind, layout in wrong.items())
