@@ -111,7 +111,7 @@ def test_annotations_are_read_when_drawn_and_kept() -> None:
 
 
 def test_what_is_kept_is_bounded_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_KEPT_FRAMES", 3 * (20 + module._FRAMES_PER_VIDEO))
+    monkeypatch.setattr(module, "_MAX_CACHED_FRAMES", 3 * (20 + module._EXTRA_FRAMES))
     dataset = as_dataset(make_videos(30, "a"))
     mixture = Mixture((dataset,))
 
