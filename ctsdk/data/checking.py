@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from ctsdk.data.images import IMAGE_SUFFIXES
-from ctsdk.data.readers.files import ImageFiles
+from ctsdk.data.readers.frames import ImageFiles
 from ctsdk.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

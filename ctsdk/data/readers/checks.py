@@ -1,14 +1,12 @@
-"""What several readers check: options, what is there, boxes, and that boxes and frames agree."""
+"""Checks that several readers share: of options, folders, boxes and the number of rows."""
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ctsdk.data.images import IMAGE_SUFFIXES
-from ctsdk.data.readers.files import ImageFiles, find_present
+from ctsdk.data.readers.files import find_present
 from ctsdk.data.readers.text import read_boxes
 from ctsdk.errors import ConfigError, DataError
 
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
     from ctsdk.data.readers.files import Files
 
-__all__ = ["are_present", "check_option", "check_row_count", "list_images", "open_frames", "read_finite_boxes"]
+__all__ = ["are_present", "check_option", "check_row_count", "read_finite_boxes"]
 
 
 def check_option(dataset: str, option: str, value: str, allowed: Sequence[str]) -> None:
@@ -89,35 +87,3 @@ def check_row_count(files: Files, path: str, num_rows: int, frames: Sequence[str
             f"{files.place(path)} has {num_rows} rows; expected {len(frames)}, one for each frame from {frames[0]} to "
             f"{frames[-1]}. Copy the annotations again, all of one release."
         )
-
-
-def list_images(files: Files, folder: str) -> list[str]:
-    """Return the paths of the images in `folder`, sorted as text; files of other kinds are left out.
-
-    Raises:
-        DataError: there is no such folder, or there are no images in it.
-    """
-    # Names with a dot in front are what macOS leaves on foreign disks.
-    names = [
-        name
-        for name in files.names(folder)
-        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
-    ]
-    if not names:
-        raise DataError(f"{files.place(folder)} holds no images; expected the frames of a video. Copy it again.")
-    return [f"{folder}/{name}" for name in names]
-
-
-def open_frames(files: Files, frames: Sequence[str]) -> ImageFiles:
-    """Return the frames of a video, of which the first and the last are looked for at once.
-
-    Raises:
-        DataError: one of these two is missing.
-    """
-    for path in (frames[0], frames[-1]):
-        if not files.exists(path):
-            raise DataError(
-                f"the frame {files.place(path)} is missing; expected {len(frames)} frames from {frames[0]} to "
-                f"{frames[-1]}. Check that the data set is complete."
-            )
-    return ImageFiles(files, frames)

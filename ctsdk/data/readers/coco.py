@@ -23,7 +23,8 @@ import numpy as np
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import check_option
 from ctsdk.data.readers.documents import read_json
-from ctsdk.data.readers.files import ImageFiles, open_files
+from ctsdk.data.readers.frames import ImageFiles
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 

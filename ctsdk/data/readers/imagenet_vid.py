@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.readers.checks import check_option, open_frames
+from ctsdk.data.readers.checks import check_option
 from ctsdk.data.readers.documents import read_xml
-from ctsdk.data.readers.files import open_files
+from ctsdk.data.readers.frames import open_frames
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tracks import Track, read_official_tracks, read_tracks, track_name, write_tracks
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError

@@ -36,8 +36,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.readers.checks import are_present, list_images, open_frames, read_finite_boxes
-from ctsdk.data.readers.files import NumberedPaths, open_files
+from ctsdk.data.readers.checks import are_present, read_finite_boxes
+from ctsdk.data.readers.frames import NumberedPaths, list_images, open_frames
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import LARGEST_PX, read_lines
 from ctsdk.data.videos import Video

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.readers.checks import list_images, open_frames, read_finite_boxes
-from ctsdk.data.readers.files import Folder, open_files
+from ctsdk.data.readers.checks import read_finite_boxes
+from ctsdk.data.readers.files import Folder
+from ctsdk.data.readers.frames import list_images, open_frames
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.text import read_lines
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.readers.checks import are_present, check_option, check_row_count, open_frames
-from ctsdk.data.readers.files import NumberedPaths, open_files
+from ctsdk.data.readers.checks import are_present, check_option, check_row_count
+from ctsdk.data.readers.frames import NumberedPaths, open_frames
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import read_boxes
 from ctsdk.data.videos import Video

@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.readers.checks import are_present, check_option, open_frames
-from ctsdk.data.readers.files import open_files
+from ctsdk.data.readers.checks import are_present, check_option
+from ctsdk.data.readers.frames import open_frames
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.text import LARGEST_PX, read_lines
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
