@@ -132,8 +132,8 @@ def crop_square(frame: NDArray[np.uint8], box_xywh_px: Sequence[float], factor: 
 
 def padding_mask(left: int, top: int, side: int, frame_size_px: tuple[int, int], size: int) -> NDArray[np.bool_]:
     """Return (size, size), True where a pixel of the resized square holds some padding."""
-    columns = _padded(left, side, frame_size_px[0], size)
-    rows = _padded(top, side, frame_size_px[1], size)
+    columns = _padding_along_axis(left, side, frame_size_px[0], size)
+    rows = _padding_along_axis(top, side, frame_size_px[1], size)
     return rows[:, None] | columns[None, :]
 
 
@@ -228,7 +228,7 @@ def _inside(start: int, side: int, length: int) -> tuple[int, int]:
     return max(0, -start), side - max(start + side - length + 1, 0)
 
 
-def _padded(start: int, side: int, length: int, size: int) -> NDArray[np.bool_]:
+def _padding_along_axis(start: int, side: int, length: int, size: int) -> NDArray[np.bool_]:
     """Return (size,), True where the resized square holds padding along one axis."""
     first, stop = _inside(start, side, length)
     if (first, stop) == (0, side):

@@ -87,7 +87,7 @@ def test_bad_overrides_say_what_and_what_instead(override: str, message: str) ->
         ("a.yaml", "a: [", "no valid YAML"),
         ("a.toml", "a = ", "no valid TOML"),
         ("a.yaml", "- 1", "holds a list"),
-        # What a stranger may have written.
+        # From an untrusted source.
         ("a.yaml", "a: &a [1]\nb: *a", "found an alias"),
         ("a.yaml", "a: &a {b: 1}\nc: {<<: [*a, *a]}", "found an alias"),
         ("a.yaml", "[" * 5000, "no valid YAML"),

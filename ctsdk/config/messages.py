@@ -30,7 +30,7 @@ def explain(root: Section, error: pydantic.ValidationError) -> str:
     for fault in error.errors():
         section, field, place = _follow(root, fault["loc"])
         # A key that takes one of several types has an error for each type. The first one shows the whole value.
-        lines.setdefault(_dotted(place), _line(root, section, field, place, fault))
+        lines.setdefault(_join(place), _line(root, section, field, place, fault))
     return "\n".join(lines.values())
 
 
@@ -60,10 +60,10 @@ def _section_of(annotation: object) -> Section | None:
 
 
 def _line(root: Section, section: Section, field: FieldInfo | None, place: Place, fault: ErrorDetails) -> str:
-    key, seen = _dotted(place), f"(seen: {fault['input']!r:.200})"
+    key, seen = _join(place), f"(seen: {fault['input']!r:.200})"
     match fault["type"]:
         case "extra_forbidden":
-            return _unknown(root, section, place)
+            return _describe_unknown(root, section, place)
         case "missing":
             return f"{key} is missing; it has no default."
         case "model_type" if field is not None and (inner := _section_of(field.annotation)):
@@ -75,14 +75,14 @@ def _line(root: Section, section: Section, field: FieldInfo | None, place: Place
     return f"{key} {fault['msg'].removeprefix('Input ').replace('a valid tuple', 'a list')} {seen}."
 
 
-def _unknown(root: Section, section: Section, place: Place) -> str:
+def _describe_unknown(root: Section, section: Section, place: Place) -> str:
     """Suggest the known key with the closest name, from any section; without one, list the keys of this section."""
     *parents, key = map(str, place)
     by_name = {name.rpartition(".")[2]: name for name in reversed(list(_keys(root)))}
     by_name |= {name: ".".join([*parents, name]) for name in section.model_fields}
     close = difflib.get_close_matches(key, by_name, n=1)
     hint = f"Did you mean {by_name[close[0]]!r}?" if close else f"Known keys: {', '.join(section.model_fields)}."
-    return f"unknown configuration key {_dotted(place)!r}. {hint}"
+    return f"unknown configuration key {_join(place)!r}. {hint}"
 
 
 def _keys(section: Section, prefix: str = "") -> Iterator[str]:
@@ -94,5 +94,5 @@ def _keys(section: Section, prefix: str = "") -> Iterator[str]:
             yield from _keys(inner, f"{prefix}{name}.")
 
 
-def _dotted(place: Place) -> str:
+def _join(place: Place) -> str:
     return ".".join(map(str, place))

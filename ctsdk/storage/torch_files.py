@@ -5,29 +5,27 @@ entry of a zip archive; before, the storages follow the pickles. The pickle is r
 :mod:`ctsdk.storage.pickles`). Its descriptions are checked against the file, and then the tensors are built from their
 storages.
 
-Source: pytorch/pytorch @ v2.6.0, torch/serialization.py and torch/_utils.py.
+Source: pytorch/pytorch @ v2.6.0, torch/serialization.py.
 """
 
 from __future__ import annotations
 
 import functools
 import io
-import math
 import zipfile
 from collections import Counter
-from typing import IO, TYPE_CHECKING, Any, Final
-
-import numpy as np
-import torch
+from typing import IO, TYPE_CHECKING, Final
 
 from ctsdk.errors import CheckpointError
 from ctsdk.storage.bounded import MAX_DESCRIPTION_BYTES, open_regular, open_zip
-from ctsdk.storage.pickles import Call, Global, PersistentId, PickleReader, unsafe_names
+from ctsdk.storage.described_tensors import build_tensor, is_tensor, parse_storage, read_storage_bytes
+from ctsdk.storage.pickles import Call, PickleReader, unsafe_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    import torch
     from torch import Tensor
 
 __all__ = ["MAX_TENSORS", "read_torch_file"]
@@ -40,29 +38,6 @@ MAX_TENSORS: Final = 100_000
 _WRAPPER_KEYS: Final = ("net", "model", "state_dict", "model_state_dict")
 
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
-_CHUNK_BYTES: Final = 1 << 20
-# Far beyond any tensor of a tracker.
-_MAX_NUMBER: Final = 1 << 40
-_MAX_DIMS: Final = 64
-_MAX_WRAPPERS: Final = 8
-
-# By the names of storage classes, without "torch." or "torch.cuda." and without "Storage": "torch.FloatStorage".
-_DTYPES_OF_STORAGES: Final = {
-    "Double": torch.float64,
-    "Float": torch.float32,
-    "Half": torch.float16,
-    "BFloat16": torch.bfloat16,
-    "Long": torch.int64,
-    "Int": torch.int32,
-    "Short": torch.int16,
-    "Char": torch.int8,
-    "Byte": torch.uint8,
-    "Bool": torch.bool,
-    "ComplexDouble": torch.complex128,
-    "ComplexFloat": torch.complex64,
-}
-_DTYPES: Final = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
-
 # Files that are often mistaken for weights, by their first bytes in lower case.
 _MISTAKEN: Final = (
     ((b"<!doctype", b"<html"), "a web page; the download asked for a login or a confirmation, so fetch it by hand"),
@@ -120,7 +95,7 @@ def _read_zip(path: Path, archive: zipfile.ZipFile) -> dict[str, Tensor]:
         if name not in sizes:
             raise ValueError(f"the storage {name} is missing")
         with archive.open(name) as file:
-            return _read_bytes(file, sizes[name])
+            return read_storage_bytes(file, sizes[name])
 
     return _tensors(path, content, read)
 
@@ -165,7 +140,7 @@ def _read_stream(path: Path, file: IO[bytes]) -> dict[str, Tensor]:
     _, system, content, keys = (_next(path, reader) for _ in range(4))
     if isinstance(system, dict) and system.get("little_endian") is False:
         raise ValueError("its numbers are in the byte order of another kind of machine")
-    dtypes = {key: dtype for key, dtype, _ in map(_storage, reader.references)}
+    dtypes = {key: dtype for key, dtype, _ in map(parse_storage, reader.references)}
     file.seek(pickles.tell())
     places = _places(file, keys if isinstance(keys, list) else [], dtypes, path.stat().st_size)
 
@@ -175,7 +150,7 @@ def _read_stream(path: Path, file: IO[bytes]) -> dict[str, Tensor]:
             raise ValueError(f"the storage {key!r:.80} is missing")
         position, num_bytes = places[key]
         file.seek(position)
-        return _read_bytes(file, num_bytes)
+        return read_storage_bytes(file, num_bytes)
 
     return _tensors(path, content, read)
 
@@ -232,13 +207,13 @@ def _next(path: Path, reader: PickleReader) -> object:
 
 def _tensors(path: Path, content: object, read: Callable[[str], Tensor]) -> dict[str, Tensor]:
     """Return the tensors of the state dict in `content`; `read` returns the bytes of a storage, (N,) uint8."""
-    described = {name: value for name, value in _state_dict(path, content).items() if _is_tensor(value)}
+    described = {name: value for name, value in _state_dict(path, content).items() if is_tensor(value)}
     if len(described) > MAX_TENSORS:
         raise ValueError(f"it has {len(described)} tensors, and {MAX_TENSORS} at most are expected")
     tensors = {}
     for name, value in described.items():
         try:
-            tensors[name] = _tensor(value, read)
+            tensors[name] = build_tensor(value, read)
         except Exception as error:
             raise ValueError(f"tensor {name!r:.80}: {error}") from error
     return tensors
@@ -249,10 +224,10 @@ def _state_dict(path: Path, content: object) -> Mapping[str, object]:
     whole = _items(content)
     inner = (_items(whole[key]) for key in _WRAPPER_KEYS if key in whole) if whole is not None else ()
     weights = next((items for items in inner if items is not None), whole)
-    if weights is not None and any(map(_is_tensor, weights.values())):
+    if weights is not None and any(map(is_tensor, weights.values())):
         return weights
     if weights is None:
-        seen = "a Tensor" if _is_tensor(content) else f"a {type(content).__name__}"
+        seen = "a Tensor" if is_tensor(content) else f"a {type(content).__name__}"
     else:
         seen = f"the keys {_some(list(weights))}" if weights else "nothing else that can be read"
     raise CheckpointError(
@@ -262,7 +237,7 @@ def _state_dict(path: Path, content: object) -> Mapping[str, object]:
 
 
 def _items(value: object) -> Mapping[str, object] | None:
-    if not isinstance(value, dict) or _is_tensor(value):
+    if not isinstance(value, dict) or is_tensor(value):
         return None
     if isinstance(value, Call) and value.maker == "collections.OrderedDict" and not value:
         # Python 2 gave the items to the call.
@@ -270,106 +245,6 @@ def _items(value: object) -> Mapping[str, object] | None:
             case ([*pairs],):
                 return {str(pair[0]): pair[1] for pair in pairs if isinstance(pair, (list, tuple)) and len(pair) == 2}
     return value
-
-
-# -- from the description in a pickle to a tensor ---------------------------------------------------------------------
-
-
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, Call) and value.maker.startswith(("torch._utils._rebuild_", "torch._tensor._rebuild_"))
-
-
-def _tensor(value: object, read: Callable[[str], Tensor]) -> Tensor:
-    """Return the tensor of a description; raise ValueError if there is none, or it does not fit its storage."""
-    reference, offset, size, stride, dtype = _layout(value)
-    key, stored_dtype, stored_elements = _storage(reference.identity)
-    dtype = dtype or stored_dtype
-    numbers = read(key)
-    if stored_elements * stored_dtype.itemsize != len(numbers):
-        raise ValueError(
-            f"its storage should have {stored_elements} elements of {stored_dtype} in {len(numbers)} bytes"
-        )
-    num_elements = len(numbers) // dtype.itemsize
-    _check_layout(num_elements, offset, size, stride)
-    typed = numbers[: num_elements * dtype.itemsize].view(dtype)
-    return typed.as_strided(size, stride, offset)
-
-
-def _layout(value: object) -> tuple[PersistentId, int, tuple[int, ...], tuple[int, ...], torch.dtype | None]:
-    """Return storage, offset, size and stride in elements, and the dtype if it differs from that of the storage."""
-    for _ in range(_MAX_WRAPPERS):
-        match value:
-            case Call(
-                maker="torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state",
-                arguments=(inner, *_),
-            ):
-                value = inner
-            case Call(maker="torch._tensor._rebuild_from_type_v2", arguments=(Global(text=maker), _, arguments, _)):
-                value = Call(maker, arguments)
-            case Call(
-                maker="torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2",
-                arguments=(PersistentId() as reference, int(offset), tuple(size), tuple(stride), *rest),
-            ) if not any(rest[2:]):
-                return reference, offset, size, stride, None
-            case Call(
-                maker="torch._utils._rebuild_tensor_v3",
-                arguments=(
-                    PersistentId() as reference,
-                    int(offset),
-                    tuple(size),
-                    tuple(stride),
-                    _,
-                    _,
-                    Global(text=name),
-                    *rest,
-                ),
-            ) if not any(rest):
-                return reference, offset, size, stride, _DTYPES[name]
-            case _:
-                break
-    maker = value.maker if isinstance(value, Call) else type(value).__name__
-    raise ValueError(f"it is made by {maker!r:.80}; expected a dense tensor")
-
-
-def _storage(identity: object) -> tuple[str, torch.dtype, int]:
-    """Return the key of a storage, its dtype (uint8 for an untyped one), and its number of elements."""
-    match identity:
-        case ("storage", Global(text=text), str(key), str(), int(count), *view) if not any(view):
-            kind = text.rpartition(".")[2].removesuffix("Storage")
-            dtype = torch.uint8 if kind == "Untyped" else _DTYPES_OF_STORAGES.get(kind)
-            if dtype is not None:
-                return key, dtype, count
-            raise ValueError(f"its storage is a {text!r:.80}; expected one of dense numbers")
-    raise ValueError(f"its storage is {type(identity).__name__} of an unknown form")
-
-
-def _check_layout(num_elements: int, offset: int, size: tuple[Any, ...], stride: tuple[Any, ...]) -> None:
-    """Refuse a tensor that reaches beyond its storage, or has more elements: a copy of it would be larger."""
-    numbers = (offset, *size, *stride)
-    if len(size) != len(stride) or len(size) > _MAX_DIMS:
-        raise ValueError(f"it has {len(size)} dimensions and {len(stride)} strides")
-    if not all(type(number) is int and 0 <= number < _MAX_NUMBER for number in numbers):
-        raise ValueError(f"offset {offset}, size {size} and stride {stride} should be whole numbers, and not negative")
-    count = math.prod(size)
-    last = offset + sum((extent - 1) * step for extent, step in zip(size, stride, strict=True)) if count else offset - 1
-    if last >= num_elements or count > num_elements:
-        raise ValueError(
-            f"size {size}, stride {stride} and offset {offset} do not fit its storage of {num_elements} elements"
-        )
-
-
-def _read_bytes(file: IO[bytes], num_bytes: int) -> Tensor:
-    """Return the next bytes of a file, (N,) uint8."""
-    numbers = torch.empty(num_bytes, dtype=torch.uint8, device="cpu")
-    target = numbers.numpy()
-    position = 0
-    while position < num_bytes:
-        chunk = file.read(min(_CHUNK_BYTES, num_bytes - position))
-        if not chunk:
-            raise ValueError(f"a storage should have {num_bytes} bytes, and {position} are there")
-        target[position : position + len(chunk)] = np.frombuffer(chunk, dtype=np.uint8)
-        position += len(chunk)
-    return numbers
 
 
 def _some(names: list[str], limit: int = 5) -> str:

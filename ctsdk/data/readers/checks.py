@@ -24,7 +24,7 @@ def check_option(dataset: str, option: str, value: str, allowed: Sequence[str]) 
     """Refuse an unknown value of an option of an opener.
 
     Raises:
-        ConfigError: `value` is not among those that are allowed.
+        ConfigError: `value` is not allowed.
     """
     if value not in allowed:
         raise ConfigError(f"data set {dataset}: {option} is {value!r}; expected {' or '.join(map(repr, allowed))}.")
@@ -35,13 +35,13 @@ def are_present(dataset: str, files: Files, folders: Sequence[str], present: str
 
     Args:
         dataset: its name, for messages.
-        files: where the videos are.
+        files: of the data set.
         folders: of the videos.
-        present: ``all`` takes every one; ``only`` takes those whose folder is there.
+        present: ``all`` takes every video; ``only`` takes those whose folder exists.
 
     Raises:
         ConfigError: `present` is neither.
-        DataError: none of the folders is there.
+        DataError: none of the folders exists.
     """
     check_option(dataset, "present", present, ("all", "only"))
     if present == "all":
@@ -71,12 +71,12 @@ def read_finite_boxes(files: Files, path: str) -> NDArray[np.float64]:
 
 
 def check_row_count(files: Files, path: str, num_rows: int, frames: Sequence[str]) -> None:
-    """Refuse an annotation that has not one row per frame.
+    """Refuse an annotation that does not have one row per frame.
 
     Args:
-        files: where the annotation is.
+        files: of the data set.
         path: of the annotation.
-        num_rows: how many rows it has.
+        num_rows: number of its rows.
         frames: paths of the frames.
 
     Raises:

@@ -88,7 +88,7 @@ class Mixture:
                 video = dataset[number]
             if not video.has_truth:
                 raise DataError(
-                    f"{_title(dataset)} tells only the first box of video {video.name!r}, as test sets do; training "
+                    f"{_title(dataset)} has only the first box of video {video.name!r}, as test sets do; training "
                     "takes a box for every frame. Choose another split."
                 )
             self._cache.put(key, video)

@@ -92,7 +92,7 @@ def test_videos_with_their_first_box_only_are_refused() -> None:
     boxes = np.array([[1.0, 2.0, 3.0, 4.0]])
     test = Video("GOT-10k_Test_000001", boxes, np.ones(1, dtype=bool), None, lambda _: boxes, num_frames=90)  # type: ignore[arg-type, return-value]
 
-    with pytest.raises(DataError, match="got10k train tells only the first box of video 'GOT-10k_Test_000001'") as info:
+    with pytest.raises(DataError, match="got10k train has only the first box of video 'GOT-10k_Test_000001'") as info:
         drawn(Mixture((as_dataset([test], name="got10k"),)), 1)
     assert not isinstance(info.value, UnreadableError)
 

@@ -162,7 +162,7 @@ def test_a_test_set_is_refused(tmp_path: Path) -> None:
     truth = root / "test" / "GOT-10k_Test_000001" / "groundtruth.txt"
     truth.write_text(truth.read_text().splitlines()[0])
 
-    with pytest.raises(DataError, match="got10k test tells only the first box of video 'GOT-10k_Test_000001'"):
+    with pytest.raises(DataError, match="got10k test has only the first box of video 'GOT-10k_Test_000001'"):
         next(training_batches(config({"train": [f"got10k:{root}?split=test"]}), SPEC, 0))
 
 
