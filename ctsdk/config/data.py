@@ -46,11 +46,11 @@ class DataConfig(Section):
     train: tuple[DataSource, ...] = Field(
         (),
         description="Data sets to train on, each a text such as `lasot:/data/lasot?split=train`, or a section of "
-        "`source` and `ratio`. None: train on synthetic videos, cut-outs of photographs that move over other "
+        "`source` and `ratio`. Empty: train on synthetic videos, cut-outs of photographs that move over other "
         "photographs.",
     )
     validation: tuple[DataSource, ...] = Field(
-        (), description="Data sets to validate on, written the same way. None: synthetic videos, if `train` is empty."
+        (), description="Data sets to validate on, written the same way. Empty: synthetic videos, if `train` is empty."
     )
     photographs: Path | None = Field(
         None,
