@@ -1,7 +1,8 @@
 """Box formats and overlaps, on tensors.
 
 Every name carries its format: ``xywh`` is (left, top, width, height), ``cxcywh`` is (centre, size), ``xyxy`` is
-(left, top, right, bottom). The unit is the caller's; a suffix ``_px`` marks pixels, no suffix marks shares of a crop.
+(left, top, right, bottom). The suffix ``_px`` marks pixels; without it, coordinates are shares of a crop. The functions
+work with any unit.
 """
 
 from __future__ import annotations
@@ -13,38 +14,32 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BoxPx", "cxcywh_to_xyxy", "generalized_iou", "iou", "xywh_to_cxcywh", "xywh_to_xyxy", "xyxy_to_xywh"]
+__all__ = ["BoxPx", "cxcywh_to_xyxy", "generalized_iou", "iou", "xywh_to_cxcywh", "xywh_to_xyxy"]
 
 BoxPx: TypeAlias = tuple[float, float, float, float]
 """A box (left, top, width, height) in pixels of a frame."""
 
 
 def cxcywh_to_xyxy(boxes_cxcywh: Tensor) -> Tensor:
-    """Turn (..., 4) centre-size boxes into corner boxes."""
+    """Turn (..., 4) cxcywh boxes into xyxy boxes."""
     centre, size = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:]
     return torch.cat([centre - 0.5 * size, centre + 0.5 * size], dim=-1)
 
 
 def xywh_to_xyxy(boxes_xywh: Tensor) -> Tensor:
-    """Turn (..., 4) corner-size boxes into corner boxes."""
+    """Turn (..., 4) xywh boxes into xyxy boxes."""
     corner, size = boxes_xywh[..., :2], boxes_xywh[..., 2:]
     return torch.cat([corner, corner + size], dim=-1)
 
 
 def xywh_to_cxcywh(boxes_xywh: Tensor) -> Tensor:
-    """Turn (..., 4) corner-size boxes into centre-size boxes."""
+    """Turn (..., 4) xywh boxes into cxcywh boxes."""
     corner, size = boxes_xywh[..., :2], boxes_xywh[..., 2:]
     return torch.cat([corner + 0.5 * size, size], dim=-1)
 
 
-def xyxy_to_xywh(boxes_xyxy: Tensor) -> Tensor:
-    """Turn (..., 4) corner boxes into corner-size boxes."""
-    start, end = boxes_xyxy[..., :2], boxes_xyxy[..., 2:]
-    return torch.cat([start, end - start], dim=-1)
-
-
 def iou(boxes_xyxy: Tensor, other_xyxy: Tensor) -> Tensor:
-    """Return the overlap of paired boxes.
+    """Return the intersection over union of paired boxes.
 
     Args:
         boxes_xyxy: (..., 4).
@@ -58,14 +53,14 @@ def iou(boxes_xyxy: Tensor, other_xyxy: Tensor) -> Tensor:
 
 
 def generalized_iou(boxes_xyxy: Tensor, other_xyxy: Tensor) -> Tensor:
-    """Return the generalised overlap of paired boxes.
+    """Return the generalised intersection over union (GIoU) of paired boxes.
 
     Args:
         boxes_xyxy: (..., 4).
         other_xyxy: (..., 4), the same shape.
 
     Returns:
-        (...), in [-1, 1]: the overlap less the share of the enclosing box that neither covers.
+        (...), in [-1, 1]: the intersection over union, minus the share of the enclosing box that neither box covers.
 
     Source: Rezatofighi et al., Generalized Intersection over Union, CVPR 2019, algorithm 1.
     """

@@ -95,7 +95,7 @@ def crop_window(box_xywh_px: Sequence[float], factor: float) -> tuple[int, int, 
             f"the square around box {(x, y, width, height)} at factor {factor} has a side of {side} px; expected at "
             "least 1. Check that the box is (left, top, width, height) in pixels, and skip frames without a target."
         )
-    # Python's round, half to even: one pixel of difference moves every label of the trained tracker.
+    # Python's round, half to even, as in the official code: another rounding would move labels by a pixel.
     return round(x + 0.5 * width - 0.5 * side), round(y + 0.5 * height - 0.5 * side), side
 
 
@@ -132,25 +132,25 @@ def crop_square(frame: NDArray[np.uint8], box_xywh_px: Sequence[float], factor: 
 
 def padding_mask(left: int, top: int, side: int, frame_size_px: tuple[int, int], size: int) -> NDArray[np.bool_]:
     """Return (size, size), True where a pixel of the resized square holds some padding."""
-    columns = _padded(left, side, frame_size_px[0], size)
-    rows = _padded(top, side, frame_size_px[1], size)
+    columns = _padding_along_axis(left, side, frame_size_px[0], size)
+    rows = _padding_along_axis(top, side, frame_size_px[1], size)
     return rows[:, None] | columns[None, :]
 
 
 def box_in_crop(
     box_xywh_px: Sequence[float], around_xywh_px: Sequence[float], factor: float, size: int
 ) -> tuple[float, float, float, float]:
-    """Return where a box lies in the crop around another box, as training labels say it.
+    """Return where a box lies in the crop around another box, in the convention of training labels.
 
     Args:
-        box_xywh_px: the box to express.
+        box_xywh_px: the box.
         around_xywh_px: the box that the crop was cut around.
         factor: as for the crop.
         size: side of the crop, px.
 
     Returns:
-        xywh in shares of the crop, not clipped. The middle of the crop is at (size - 1) / 2 pixels, half a pixel
-        short of the middle that trackers decode with: the released trackers were trained with it.
+        xywh in shares of the crop, not clipped. The centre of the crop counts as (size - 1) / 2 pixels, half a pixel
+        less than in decoding: the released trackers were trained so.
 
     Raises:
         DataError: a box is not four finite numbers, or the square is smaller than a pixel.
@@ -165,7 +165,7 @@ def box_in_crop(
 
 
 def normalise(pixels: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """Return pixels as a tracker sees them.
+    """Return normalised pixels, as a tracker takes them.
 
     Args:
         pixels: (..., H, W, 3) uint8 RGB.
@@ -198,7 +198,7 @@ def check_frame(frame: object) -> None:
 
 
 def check_box_in_frame(box_xywh_px: Sequence[float], frame: NDArray[np.uint8]) -> None:
-    """Check that a box is a box, some of it inside the frame.
+    """Check that a box is valid and at least partly inside the frame.
 
     Raises:
         DataError: it is not four finite numbers, has no area, or lies outside the frame.
@@ -224,11 +224,11 @@ def _four_numbers(box: Sequence[float]) -> tuple[float, float, float, float]:
 
 def _inside(start: int, side: int, length: int) -> tuple[int, int]:
     """Return the part of a square that is not padding along one axis, counted from the square's start."""
-    # The + 1 belongs to the family: a square that just reaches the border is padded by one.
+    # The + 1 is that of the official code: a square that just reaches the border gets one column or row of padding.
     return max(0, -start), side - max(start + side - length + 1, 0)
 
 
-def _padded(start: int, side: int, length: int, size: int) -> NDArray[np.bool_]:
+def _padding_along_axis(start: int, side: int, length: int, size: int) -> NDArray[np.bool_]:
     """Return (size,), True where the resized square holds padding along one axis."""
     first, stop = _inside(start, side, length)
     if (first, stop) == (0, side):

@@ -1,4 +1,4 @@
-"""Where tensors are computed."""
+"""The device to compute on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pick_device(name: str) -> torch.device:
         return torch.accelerator.current_accelerator() or torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device).item()  # what comes back from there; from "meta", nothing would
+        torch.zeros(1, device=device).item()  # reads a value back, which fails on "meta"
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {name!r} cannot be used here: {error}. Use 'auto' or 'cpu'.") from error
     return device

@@ -1,4 +1,4 @@
-"""Weights in and out of files, without ever running code from them.
+"""Read and write files of weights, without ever running code from them.
 
 :func:`read_tensors` reads safetensors files and torch files, the official ones included: see
 :mod:`ctsdk.storage.torch_files`.
@@ -41,11 +41,11 @@ _PARALLEL: Final = "module."
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """Return the tensors of a weights file by name, on the CPU.
 
-    Reads safetensors files and torch files: plain state dicts, and wrappers that keep one under "net", "model",
-    "state_dict" or "model_state_dict". A prefix "module." that all names share is taken off.
+    Reads safetensors files and torch files: plain state dicts, and wrappers with one under "net", "model",
+    "state_dict" or "model_state_dict". If all names begin with "module.", this prefix is removed.
 
-    The file may be anybody's: nothing in it runs, and whatever it claims, reading takes at most twice its size and
-    256 MiB of memory. Larger files than 16 GiB are refused.
+    The file need not be trusted: no code in it is run, and reading takes at most twice its size plus 256 MiB of memory.
+    Files larger than 16 GiB are refused.
 
     Raises:
         CheckpointError: the file is missing, empty, too large, damaged, no weights file, without tensors, or names
@@ -62,8 +62,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors of a safetensors file by name, on the CPU, and its metadata.
 
-    The tensors are copies: the file may be replaced or removed while they are in use. Memory is bounded as in
-    :func:`read_tensors`.
+    The tensors are copies, so the file may be replaced or removed. Memory is limited as in :func:`read_tensors`.
 
     Raises:
         CheckpointError: the file is missing, empty, too large or damaged.
@@ -77,7 +76,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
             names = file.keys()
             if len(names) > MAX_TENSORS:
                 raise ValueError(f"it has {len(names)} tensors; expected {MAX_TENSORS} at most")
-            # A tensor as it comes shares one mapping of the whole file with its neighbours.
+            # Without a copy, all tensors would share one memory mapping of the file.
             return {name: file.get_tensor(name).clone() for name in names}, dict(file.metadata() or {})
     except Exception as error:  # a damaged file can raise anything
         raise CheckpointError(
@@ -89,23 +88,23 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
 def write_safetensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors and metadata to a safetensors file, whole or not at all.
+    """Write tensors and metadata to a safetensors file, atomically.
 
-    Tensors may live on any device, share memory or be non-contiguous: each is written out on its own. The same tensors
-    and metadata give the same bytes.
+    Tensors may be on any device, share memory or be non-contiguous; each is written separately. Equal tensors and
+    metadata give equal bytes.
 
     Raises:
-        OutputError: the file cannot be written, or a tensor or the metadata is of a kind that it cannot hold.
+        OutputError: the file cannot be written, or the format cannot hold a tensor or the metadata.
     """
     try:
         whole = {
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
         }
-        # An empty dict of metadata makes a file without tensors that nothing can read, so it becomes None.
+        # With an empty dict as metadata, a file without tensors could not be read again.
         data = safetensors.torch.save(whole, metadata=dict(metadata) if metadata else None)
     except Exception as error:
         raise OutputError(f"cannot write {path}: {error}. Expected dense tensors and metadata of strings.") from error
-    # The library writes metadata in a new order each time; sorted, equal content is equal bytes.
+    # The library writes metadata in a random order; sort them, so that equal content gives equal bytes.
     length = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
@@ -116,7 +115,7 @@ def write_safetensors(
 
 
 def without_parallel_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors without the "module." that torch's parallel wrappers put in front of every name."""
+    """Return the tensors without the prefix "module." that torch's parallel wrappers add to every name."""
     while tensors and all(name.startswith(_PARALLEL) for name in tensors):
         tensors = {name.removeprefix(_PARALLEL): tensor for name, tensor in tensors.items()}
     return dict(tensors)
@@ -128,7 +127,7 @@ def check_same_keys(seen: Mapping[str, Tensor], expected: Mapping[str, Tensor], 
     Args:
         seen: the weights.
         expected: the tracker's own state dict.
-        what: the weights and the tracker in words, such as "x.pth for OSTrack vitb_256".
+        what: what is loaded, for the message, such as "x.pth for OSTrack vitb_256".
 
     Raises:
         CheckpointError: a name is missing or unexpected, or a shape differs.
@@ -141,10 +140,10 @@ def check_same_keys(seen: Mapping[str, Tensor], expected: Mapping[str, Tensor], 
         if name in seen and seen[name].shape != expected[name].shape
     ]
     faults = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
-    told = [f"{len(names)} {fault}: {_some(names)}" for fault, names in faults if names]
-    if told:
+    parts = [f"{len(names)} {fault}: {_some(names)}" for fault, names in faults if names]
+    if parts:
         raise CheckpointError(
-            f"{what}: the weights do not fit. {'. '.join(told)}. "
+            f"{what}: the weights do not fit. {'. '.join(parts)}. "
             f"{len(seen)} tensors were seen and {len(expected)} expected. "
             "Choose the variant that these weights were trained as."
         )

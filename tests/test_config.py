@@ -66,7 +66,7 @@ def test_overrides_may_be_values_instead_of_text() -> None:
     config = CompressionConfig.from_mapping(values, changes)
     assert config.adapter is not None
     assert (config.adapter.name, config.adapter.weights, config.training.steps) == ("null", "a: [b]=#c", 8)
-    assert CompressionConfig.from_mapping(values, {"data.train": ("otb:x", "nfs:y")}).data.train[1].spec == "nfs:y"
+    assert CompressionConfig.from_mapping(values, {"data.train": ("otb:x", "nfs:y")}).data.train[1].source == "nfs:y"
     assert values == {"training": {"steps": 9}}
 
 
@@ -97,7 +97,7 @@ def test_bad_overrides_say_what_and_what_instead(override: str, message: str) ->
         ("a.yaml", "a: [", "no valid YAML"),
         ("a.toml", "a = ", "no valid TOML"),
         ("a.yaml", "- 1", "holds a list"),
-        # What a stranger may have written.
+        # From an untrusted source.
         ("a.yaml", "a: &a [1]\nb: *a", "found an alias"),
         ("a.yaml", "a: &a {b: 1}\nc: {<<: [*a, *a]}", "found an alias"),
         ("a.yaml", "[" * 5000, "no valid YAML"),

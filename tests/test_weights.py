@@ -232,7 +232,7 @@ class TestCodeInFiles:
     def test_does_not_run_even_where_it_is_not_recognised(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[object, Path], None], kind: str
     ) -> None:
-        monkeypatch.setattr("ctsdk.storage.torch_files.acting", lambda _: [])
+        monkeypatch.setattr("ctsdk.storage.torch_files.unsafe_names", lambda _: [])
         path, victim = tmp_path / "x.pth", tmp_path / "ran"
         write({"net": dict(WEIGHTS), "stats": payloads(victim)[kind]}, path)
         with suppress(CheckpointError):

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
+from ctsdk.config import DataConfig
 from ctsdk.data.samples.augmentation import Augmentation
 from ctsdk.data.samples.pairs import PairDataset, batches
 from ctsdk.data.synthetic.photographs import TRAINING_PHOTOGRAPHS, load_photographs, procedural_textures
@@ -99,7 +100,9 @@ def training_batches(adapter: OSTrackAdapter, seed: int, batch_size: int) -> Ite
     photographs = load_photographs()
     images = [photographs[name] for name in TRAINING_PHOTOGRAPHS] + procedural_textures(TRAINING_SEED)
     videos = synthetic_videos(NUM_SEQUENCES, TRAINING_SEED, images)
-    return batches(PairDataset(videos, adapter.spec, seed, None, Augmentation(flip=0.0)), batch_size, num_workers=1)
+    return batches(
+        PairDataset(videos, adapter.spec, seed, None, Augmentation.of(DataConfig(flip=0.0))), batch_size, num_workers=1
+    )
 
 
 def train(adapter: OSTrackAdapter, options: argparse.Namespace) -> None:

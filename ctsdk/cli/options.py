@@ -6,13 +6,13 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from cyclopts import Parameter
 from cyclopts.validators import Path as PathRule
 
 from ctsdk.boxes import BoxPx
-from ctsdk.evaluation.protocols.names import make_protocol
+from ctsdk.evaluation.protocols.names import ProtocolName, make_protocol
 from ctsdk.own_modules import import_plugin
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ProtocolOptions:
         exclude_invalid_frames: count only frames with a visible target.
     """
 
-    protocol: Literal["ostrack", "pytracking", "got10k", "trackingnet", "lasot", "pysot"] | None = None
+    protocol: ProtocolName | None = None
     integer_boxes: bool = False
     exclude_invalid_frames: bool = False
 

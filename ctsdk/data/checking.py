@@ -1,4 +1,4 @@
-"""Whether a data set is whole: every annotation is read, every frame decoded, and what is wrong or odd is counted."""
+"""Check a data set: read every annotation, decode every frame, and count what is missing, wrong or unusual."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from ctsdk.data.images import IMAGE_SUFFIXES
-from ctsdk.data.readers.files import ImageFiles
+from ctsdk.data.readers.frames import ImageFiles
 from ctsdk.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Fault:
     """Something that cannot be used.
 
     Attributes:
-        video: where.
+        video: its name.
         message: what was seen, what was expected and what to do.
     """
 
@@ -41,16 +41,16 @@ class Fault:
 
 @dataclass
 class DatasetReport:
-    """What a data set holds.
+    """The result of a check.
 
     Attributes:
-        dataset: its name and split.
-        num_videos: videos that it names.
+        dataset: name and split of the data set.
+        num_videos: videos in its list.
         num_readable: videos whose annotation could be read.
-        num_frames: frames that these have.
+        num_frames: frames of the readable videos.
         num_frames_read: frames that were decoded.
         faults: what cannot be used, in the order of the videos.
-        oddities: what can be used but may surprise, counted by what it is.
+        oddities: what can be used but is unusual, with its count.
         examples: the first place of each oddity.
     """
 
@@ -71,7 +71,7 @@ class DatasetReport:
 
 @dataclass(frozen=True)
 class _Finding:
-    """What was found out about one video; `oddities` holds (what, where, how often)."""
+    """The result for one video; `oddities` holds (what, where, how often)."""
 
     num_frames: int
     num_frames_read: int
@@ -85,15 +85,15 @@ class _Finding:
 def check_dataset(
     dataset: VideoDataset, *, frames: FramesToRead = "all", num_threads: int = 4
 ) -> Iterator[DatasetReport]:
-    """Read a data set and yield the report after every video; the last one is whole.
+    """Read a data set and yield the report after every video; the last report is complete.
 
     Args:
-        dataset: what to read.
+        dataset: the data set.
         frames: "all" decodes every frame; "ends" the first and the last of each video; "none" reads annotations only.
-        num_threads: videos that are read at a time.
+        num_threads: videos that are read in parallel.
 
     Raises:
-        ConfigError: there are no videos, or an argument is none of the above.
+        ConfigError: there are no videos, or an argument has a wrong value.
     """
     if frames not in ("all", "ends", "none") or num_threads < 1:
         raise ConfigError(
@@ -109,7 +109,7 @@ def check_dataset(
         for name, finding in zip(dataset.names, findings, strict=True):
             _add(report, name, finding)
             if finding.folder is not None:
-                # Videos may share a folder; what none of them uses is odd, such as an image more than boxes.
+                # Videos may share a folder. An image that none of them uses is odd, such as one without a box.
                 unused[finding.folder] = unused.get(finding.folder, finding.unused) & finding.unused
             yield report
     for folder, names in unused.items():
@@ -185,7 +185,7 @@ def _rows(what: str, odd: ArrayLike) -> tuple[str, str, int]:
 
 
 def _unused_images(video: Video) -> tuple[str | None, frozenset[str]]:
-    """Return the folder of the frames and the images in it that the video does not use; None where there is none."""
+    """Return the folder of the frames, if they have one, and the images in it that the video does not use."""
     images = video.read_frame
     if not isinstance(images, ImageFiles) or len(video) == 1:
         return None, frozenset()

@@ -18,14 +18,14 @@ __all__ = ["VideoDataset"]
 
 @dataclass(frozen=True, eq=False)
 class VideoDataset(Sequence["Video"]):
-    """Videos that are read when they are asked for.
+    """Videos, each read when it is accessed.
 
     Attributes:
-        name: of the data set, in lower case: ``lasot``. Protocols go by it.
-        split: which part of it; empty where it has only one.
-        names: of the videos, in the data set's own order.
-        read: returns video i, annotation and all, but no frame; raises DataError where a file is missing or wrong.
-        protocol: by which rules it is scored unless somebody asks for others.
+        name: of the data set, in lower case: ``lasot``. Some protocols have special rules for some names.
+        split: of the data set; empty if it has only one.
+        names: of the videos, in the order of the data set.
+        read: returns video i with its annotation, but reads no frame; raises DataError if a file is missing or wrong.
+        protocol: the default protocol for scoring.
     """
 
     name: str

@@ -28,10 +28,10 @@ __all__ = [
     "API_VERSION",
     "DatasetHooks",
     "DatasetPlugin",
-    "DatasetSpec",
+    "DatasetSource",
     "list_dataset_formats",
     "open_dataset",
-    "parse_spec",
+    "parse_source",
     "register_dataset_format",
 ]
 
@@ -49,8 +49,8 @@ class DatasetPlugin:
     """How a package describes a data set format, before any file is read.
 
     Attributes:
-        open: called with the folder or file of the spec, a ``Path``, and the spec's options as keywords, all of them
-            strings; returns the data set. Its keywords, which are inspected when it is called, are the options that
+        open: called with the folder or file of the source, a ``Path``, and the source's options as keywords, all of
+            them strings; returns the data set. Its keywords, which are inspected when it is called, are the options that
             users may give. Where its first argument has a default, the path may be left empty.
         splits: the values of the option ``split``, for the list of formats; empty where there is only one.
         requires: top-level modules that `open` imports and that may be absent, such as ``("h5py",)``.
@@ -113,7 +113,7 @@ _FORMATS: Final = Kind(
 
 
 @dataclass(frozen=True)
-class DatasetSpec:
+class DatasetSource:
     """A data set in a line of text, taken apart; ``str`` puts it together again.
 
     Attributes:
@@ -131,7 +131,7 @@ class DatasetSpec:
         return f"{self.name}:{_escaped(self.path, '?')}" + (f"?{options}" if options else "")
 
 
-def parse_spec(text: str) -> DatasetSpec:
+def parse_source(text: str) -> DatasetSource:
     """Take apart ``NAME:PATH?key=value&key=value``; the question mark and what follows may be left out.
 
     In the path every character stands for itself, except that ``%3F`` is a question mark. In keys and values, ``%`` and
@@ -156,30 +156,30 @@ def parse_spec(text: str) -> DatasetSpec:
         if key in options:
             raise ConfigError(f"data set {text!r:.200} has the option {key!r} twice. Remove one of them.")
         options[key] = value
-    return DatasetSpec(name, path.replace("%3F", "?"), options)
+    return DatasetSource(name, path.replace("%3F", "?"), options)
 
 
-def open_dataset(spec: str) -> VideoDataset:
-    """Open the data set that `spec` names; its videos are read when they are asked for.
+def open_dataset(source: str) -> VideoDataset:
+    """Open the data set that `source` names; its videos are read when they are asked for.
 
     Args:
-        spec: ``NAME:PATH`` or ``NAME:PATH?key=value&key=value``, such as ``lasot:/data/lasot?split=test``. The name is
-            one of :func:`list_dataset_formats`. The path may hold blanks and colons; ``~`` at its start is the home
+        source: ``NAME:PATH`` or ``NAME:PATH?key=value&key=value``, such as ``lasot:/data/lasot?split=test``. The name
+            is one of :func:`list_dataset_formats`. The path may hold blanks and colons; ``~`` at its start is the home
             folder, and ``%3F`` a question mark. Each format has options of its own.
 
     Raises:
-        ConfigError: the spec is written wrongly, no format has that name, two have it, its package or a dependency
+        ConfigError: the source is written wrongly, no format has that name, two have it, its package or a dependency
             cannot be imported, or it has no such option.
         AdapterContractError: the format was written for another version of the contract, or breaks it.
         DataError: the folder or a file in it is missing or wrong.
     """
-    parsed = parse_spec(spec)
-    with using(_FORMATS, parsed.name) as (source, plugin):
-        parameters = _parameters(source.title, plugin.open)
+    parsed = parse_source(source)
+    with using(_FORMATS, parsed.name) as (origin, plugin):
+        parameters = _parameters(origin.title, plugin.open)
         dataset: object = plugin.open(*_arguments(parsed, parameters), **parsed.options)
         if not isinstance(dataset, VideoDataset):
             raise AdapterContractError(
-                f"{source.title}: open returned a {type(dataset).__name__}; expected a ctsdk.VideoDataset."
+                f"{origin.title}: open returned a {type(dataset).__name__}; expected a ctsdk.VideoDataset."
             )
     return dataset
 
@@ -195,7 +195,7 @@ def list_dataset_formats() -> list[PluginInfo]:
 def register_dataset_format(name: str) -> Callable[[_OpenFunction], _OpenFunction]:
     """Offer a function of this process to :func:`open_dataset` under `name`. Use it as a decorator.
 
-    The function gets the folder or file of the spec, a ``Path``, and the spec's options as keywords, all of them
+    The function gets the folder or file of the source, a ``Path``, and the source's options as keywords, all of them
     strings, and returns a ``VideoDataset``. The first line of its docstring describes it in the list. Registering
     the same function again changes nothing, also after its module was reloaded.
 
@@ -242,8 +242,8 @@ def _wrong_function(title: str, function: object) -> AdapterContractError:
     )
 
 
-def _arguments(spec: DatasetSpec, parameters: list[inspect.Parameter]) -> list[Path]:
-    """Return the path to open, or nothing where the spec has none and the format needs none.
+def _arguments(source: DatasetSource, parameters: list[inspect.Parameter]) -> list[Path]:
+    """Return the path to open, or nothing where the source has none and the format needs none.
 
     Raises:
         ConfigError: the path or an option is missing, or there is no such option.
@@ -253,30 +253,30 @@ def _arguments(spec: DatasetSpec, parameters: list[inspect.Parameter]) -> list[P
     known = {parameter.name: parameter for parameter in others if parameter.kind in by_keyword}
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in others)
     its_own = f"Its options: {', '.join(known)}." if known else "It has no options."
-    for key in spec.options:
+    for key in source.options:
         if key == first.name or not (takes_any or key in known):
-            raise ConfigError(f"data set {str(spec)!r} has no option {key!r}. {did_you_mean(key, known)}{its_own}")
+            raise ConfigError(f"data set {str(source)!r} has no option {key!r}. {did_you_mean(key, known)}{its_own}")
     needed = [name for name, parameter in known.items() if parameter.default is inspect.Parameter.empty]
     for key in needed:
-        if key not in spec.options:
+        if key not in source.options:
             raise ConfigError(
-                f"data set {str(spec)!r} needs the option {key!r}: {spec.name}:PATH?{key}=VALUE. {its_own}"
+                f"data set {str(source)!r} needs the option {key!r}: {source.name}:PATH?{key}=VALUE. {its_own}"
             )
-    if not spec.path and first.default is not inspect.Parameter.empty:
+    if not source.path and first.default is not inspect.Parameter.empty:
         return []
-    return [_path(spec)]
+    return [_path(source)]
 
 
 def _escaped(text: str, characters: str) -> str:
     return "".join(f"%{ord(character):02X}" if character in characters else character for character in text)
 
 
-def _path(spec: DatasetSpec) -> Path:
-    if not spec.path:
+def _path(source: DatasetSource) -> Path:
+    if not source.path:
         raise ConfigError(
-            f"data set {str(spec)!r} names no path; expected {_GRAMMAR}, such as {spec.name}:/data/{spec.name}"
+            f"data set {str(source)!r} names no path; expected {_GRAMMAR}, such as {source.name}:/data/{source.name}"
         )
     try:
-        return Path(spec.path).expanduser()
+        return Path(source.path).expanduser()
     except RuntimeError as error:
-        raise ConfigError(f"data set {str(spec)!r}: {error}. Write the whole path instead of '~'.") from error
+        raise ConfigError(f"data set {str(source)!r}: {error}. Write the whole path instead of '~'.") from error

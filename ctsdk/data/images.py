@@ -1,4 +1,4 @@
-"""Image files: which ones there are, and their pixels."""
+"""Image files: their suffixes, their order and their pixels."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["IMAGE_SUFFIXES", "decode_image", "natural_order", "read_image"]
 _MAX_BYTES: Final = 1 << 30
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""The endings of files that count as images, in lower case."""
+"""Suffixes of the files that count as images, in lower case."""
 
 
 def natural_order(path: PurePath) -> tuple[list[str | int], str]:
-    """Return what to sort names by, so that the numbers in them count: ``2.jpg`` comes before ``10.jpg``."""
-    # Odd parts are numbers and even parts text, in every name, so the comparison never meets both.
+    """Return the sort key for natural order, in which ``2.jpg`` comes before ``10.jpg``."""
+    # In every name the even parts are text and the odd parts numbers, so text is never compared with a number.
     parts = re.split(r"([0-9]+)", path.stem.lower())
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], path.name
 
@@ -38,7 +38,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         DataError: the file cannot be read or decoded, or OpenCV is not installed.
     """
     try:
-        # Through bytes, because OpenCV cannot open every path that Python can, and complains on stderr.
+        # Read here, because OpenCV cannot open every path that Python can, and prints its errors.
         data = read_bounded(path, _MAX_BYTES)
     except OSError as error:
         raise DataError(f"image {path} cannot be read: {error.strerror}. Check the file.") from error
@@ -50,7 +50,7 @@ def decode_image(data: bytes, place: str) -> NDArray[np.uint8]:
 
     Args:
         data: the bytes of the file.
-        place: where they are from, for messages.
+        place: where they were read, for messages.
 
     Raises:
         DataError: they cannot be decoded, or OpenCV is not installed.

@@ -1,4 +1,4 @@
-"""A video with a box per frame, whatever it was read from."""
+"""A video with a box per frame, from any source."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Video:
     """N frames of one target.
 
     Attributes:
-        name: what reports and result files call it.
-        boxes_xywh_px: (N, 4) float64, (left, top, width, height) in pixels of the frame, as the data set says them:
-            a row may be empty or NaN where the target is absent. (1, 4) where only the first box is public.
-        visible: (N,) or (1,) bool, one per box; False where the data set says that the target cannot be seen.
-        size_px: (width, height) of every frame; None where it is known from the frames only, and may change.
+        name: in reports and result files.
+        boxes_xywh_px: (N, 4) float64, (left, top, width, height) in pixels of the frame, as in the data set: where the
+            target is absent, the box may be empty or NaN. (1, 4) if only the first box is public.
+        visible: (N,) or (1,) bool, one per box; False where the data set marks the target as not visible.
+        size_px: (width, height) of all frames; None if unknown before a frame is read, or if it may change.
         read_frame: returns frame i as an (H, W, 3) uint8 RGB array; the same array for the same i.
         num_frames: N; None for one frame per box.
-        labels: what else the data set says of each frame, by its own names, such as ``cover``; (N,) each.
-        attributes: what it says of the whole video, such as ``OV`` for out of view.
-        about: what it says in words, such as ``object_class``.
+        labels: other labels of the data set per frame, by their names, such as ``cover``; (N,) each.
+        attributes: attributes of the whole video, such as ``OV`` for out of view.
+        about: descriptions as text, such as ``object_class``.
 
     Raises:
         DataError: there are no frames, or the shapes do not fit together.
@@ -68,12 +68,12 @@ class Video:
 
     @property
     def has_truth(self) -> bool:
-        """Whether every frame has its true box; test sets behind a server tell the first one only."""
+        """Whether every frame has its true box; test sets with a server publish the first one only."""
         return len(self.boxes_xywh_px) == len(self)
 
     @property
     def usable(self) -> NDArray[np.bool_]:
-        """(N,) or (1,), where there is something to train on: visible, and a finite box with an area."""
+        """(N,) or (1,), True for frames to train on: the target is visible, and its box is finite and has an area."""
         boxes = self.boxes_xywh_px
         usable: NDArray[np.bool_] = self.visible & np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
         return usable
@@ -97,7 +97,7 @@ class Video:
         return frame
 
     def frame_size_px(self, index: int) -> tuple[int, int]:
-        """Return (width, height) of frame `index`, which is read if the video does not tell.
+        """Return (width, height) of frame `index`; the frame is read if :attr:`size_px` is None.
 
         Raises:
             DataError: as :meth:`frame`.

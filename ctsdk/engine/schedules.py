@@ -36,10 +36,7 @@ class Schedule(Protocol):
 class ConstantSchedule:
     """The same probability throughout; 1 trains the student alone."""
 
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        _check_share(p=self.p)
+    p: float
 
     def probability(self, progress: float) -> float:
         """Return `p`."""
@@ -51,11 +48,8 @@ class ConstantSchedule:
 class LinearSchedule:
     """A straight line from `start` to `end` over the whole run."""
 
-    start: float = 0.5
-    end: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_share(start=self.start, end=self.end)
+    start: float
+    end: float
 
     def probability(self, progress: float) -> float:
         """Return the value of the line at `progress`."""
@@ -69,17 +63,9 @@ class ProgressiveSchedule:
     The paper's Eq. 1 prints p_init as the slope of the rise where (1 - p_init) is meant; both agree at 0.5.
     """
 
-    p_init: float = 0.5
-    warm_up: float = 0.1
-    cool_down: float = 0.1
-
-    def __post_init__(self) -> None:
-        _check_share(p_init=self.p_init, warm_up=self.warm_up, cool_down=self.cool_down)
-        if self.warm_up + self.cool_down > 1:
-            raise ConfigError(
-                f"ProgressiveSchedule has warm_up={self.warm_up} and cool_down={self.cool_down}; "
-                "expected shares of the run that add up to at most 1."
-            )
+    p_init: float
+    warm_up: float
+    cool_down: float
 
     def probability(self, progress: float) -> float:
         """Return the probability at `progress`."""
@@ -128,9 +114,3 @@ def make_schedule(config: ReplacementConfig) -> Schedule:
             return LinearSchedule(config.p, 1.0)
         case "official":
             return OfficialSchedule(config.epochs)
-
-
-def _check_share(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise ConfigError(f"{name} is {value}; expected a number from 0 to 1.")

@@ -1,13 +1,14 @@
-"""Files: read without trust, written whole or not at all.
+"""Safe reading of untrusted files, and atomic writing.
 
-================================  ================================================================
-module, in reading order          what it holds
-================================  ================================================================
-:mod:`ctsdk.storage.atomic`       files that are written whole or not at all
-:mod:`ctsdk.storage.bounded`      files from outside, and no more of them in memory than they need
-:mod:`ctsdk.storage.pickles`      pickles read as data: nothing in them runs
-:mod:`ctsdk.storage.torch_files`  tensors of torch files
-================================  ================================================================
+======================================  ===========================================================
+module, in reading order                what it holds
+======================================  ===========================================================
+:mod:`ctsdk.storage.atomic`             atomic writing: a file is written completely or not at all
+:mod:`ctsdk.storage.bounded`            reading of untrusted files, with limits on memory
+:mod:`ctsdk.storage.pickles`            pickles read as data, without running them
+:mod:`ctsdk.storage.described_tensors`  tensors from their descriptions in a pickle
+:mod:`ctsdk.storage.torch_files`        the tensors in files of ``torch.save``
+======================================  ===========================================================
 
 Importing this package imports none of them.
 """

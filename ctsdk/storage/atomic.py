@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writing: a file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["atomic_write", "write_json"]
 
 
 def write_json(path: str | Path, data: object) -> None:
-    """Write `data` as indented JSON, whole or not at all.
+    """Write `data` as indented JSON, atomically.
 
     Raises:
         OutputError: the file cannot be written.
-        TypeError: `data` is not made of what JSON knows.
+        TypeError: JSON has no type for something in `data`.
     """
     text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
     with atomic_write(path) as temporary:
@@ -31,15 +31,15 @@ def write_json(path: str | Path, data: object) -> None:
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Give a temporary file to write; it becomes `path` when the context ends well, and vanishes otherwise.
+    """Yield a temporary path to write to. It replaces `path` when the block succeeds, and is removed when it fails.
 
-    Readers see the old file or the new one, never a part of either, whenever the power goes. Missing folders are made.
+    Readers see the old file or the new one, never a part, even after a power failure. Missing folders are created.
 
     Raises:
         OutputError: the file cannot be written.
     """
     path = Path(path)
-    # In the same folder, because a file can only be renamed in one step within one file system.
+    # In the same folder, because a rename is atomic only within one file system.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,6 +52,6 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             f"cannot write {path}: {error}. Check that the folder can be written to and that the disk has room."
         ) from error
     finally:
-        # What cannot be removed was never there, or its folder is gone; the error on its way says more.
+        # It may never have been written, or its folder is gone; the error that is being raised says more.
         with suppress(OSError):
             temporary.unlink()

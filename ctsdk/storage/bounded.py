@@ -1,6 +1,6 @@
-"""Files from outside: regular ones only, and no more of them in memory than they may need.
+"""Reading of untrusted files: regular files only, with limits on memory.
 
-Opening a pipe waits for a writer that may never come, a device may have no end, and a few bytes can claim to be many.
+Opening a pipe can wait for ever, a device may have no end, and a short file can claim to be a huge one.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["MAX_DESCRIPTION_BYTES", "open_regular", "open_zip", "read_bounded"]
 
 MAX_DESCRIPTION_BYTES: Final = 8 << 20
-"""How long the part of a file may be that says what the rest is: the directory of a zip archive, the header of a
-safetensors file, the pickle of a torch file."""
+"""Size limit of the part of a file that describes the rest: the directory of a zip archive, the header of a safetensors
+file, the pickle of a torch file."""
 
 
 def open_regular(path: Path) -> io.FileIO:
-    """Open a file to read its bytes; this never waits.
+    """Open a regular file for reading. This never blocks.
 
     Raises:
         OSError: it is missing, may not be read, or is a folder, a pipe, a socket or a device.
@@ -55,9 +55,9 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
 
 @contextmanager
 def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip archive to read it; its directory has at most :data:`MAX_DESCRIPTION_BYTES`.
+    """Open a zip archive for reading; its directory may have :data:`MAX_DESCRIPTION_BYTES` at most.
 
-    What its entries say about themselves is not judged: the caller reads no more of one than it expects.
+    The sizes that its entries claim are not checked: the caller must limit how much it reads of each.
 
     Raises:
         OSError: as :func:`open_regular`.
@@ -68,7 +68,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 class _SmallReads(io.BufferedReader):
-    """A file that is read in parts; to ask for a large one is an error, before any memory is taken."""
+    """A file that refuses to read a large part at once, before memory is allocated for it."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         wanted = MAX_DESCRIPTION_BYTES + 1 if size is None or size < 0 else size

@@ -1,8 +1,8 @@
-"""Pickles read as data, by a machine that cannot call anything.
+"""Pickles read as data, by an interpreter that cannot call anything.
 
-A pickle is a program, and Python's reader runs it. Readers that allow only a list of functions still call those with
-whatever arguments a file brings, and a few bytes are enough to fill the memory or to end the process. Here a name stays
-a name: what a pickle would call, construct or restore comes out as a :class:`Made`, which only says so.
+A pickle is a program, and Python's reader runs it. Readers with a list of allowed functions still call these with any
+arguments that a file contains, and a few bytes are enough to fill the memory or to crash the process. Here nothing is
+looked up or called: whatever a pickle would call or construct is returned as a :class:`Call`, a description of it.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from typing import IO, TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Made", "Name", "PickleReader", "Reference", "acting"]
+__all__ = ["Call", "Global", "PersistentId", "PickleReader", "unsafe_names"]
 
-# Ten times what the largest official checkpoint takes, and some seconds of reading.
+# Ten times what the largest official checkpoint has; takes some seconds.
 _MAX_INSTRUCTIONS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
-    """The dotted name of a class or function that a pickle mentions."""
+class Global:
+    """The dotted name of a class or function in a pickle, not looked up."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """What stands in a pickle for something that is kept outside of it."""
+class PersistentId:
+    """A reference in a pickle to something that is stored outside of it."""
 
     identity: object
 
 
-class Made(dict[str, object]):
-    """What a pickle would have made by a call; as a dict, the items that it was then given.
+class Call(dict[str, object]):
+    """A call that a pickle asks for, not executed. As a dict it holds the items that the pickle sets on the result.
 
     Attributes:
         maker: the dotted name of the class or function.
@@ -52,15 +52,15 @@ class Made(dict[str, object]):
 
 
 class PickleReader:
-    """Reads pickles that follow each other in a file.
+    """Reads consecutive pickles of a file.
 
-    Tuples, lists, dicts, text, bytes and numbers come as they are, sets as lists, everything else as a :class:`Made`,
-    a :class:`Name` or a :class:`Reference`. Dicts keep the items whose key is text or a whole number, as text. Memory
-    is at most some 200 bytes per instruction, besides what is read from the file.
+    Tuples, lists, dicts, text, bytes and numbers are returned as they are, sets as lists, and everything else as a
+    :class:`Call`, a :class:`Global` or a :class:`PersistentId`. Dicts keep only items whose key is text or an integer,
+    with the key as text. Besides the data itself, this takes at most about 200 bytes of memory per instruction.
 
     Attributes:
-        names: every dotted name that was met so far.
-        references: every identity of something outside that was met so far.
+        names: all dotted names seen so far.
+        references: the identities of all persistent ids seen so far.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -73,10 +73,10 @@ class PickleReader:
         self._memo: dict[int, Any] = {}
 
     def read(self) -> object:
-        """Return the next pickle's content.
+        """Return the content of the next pickle.
 
         Raises:
-            Exception: it ends too early, has too many instructions, or one that no weights need.
+            Exception: it ends too early, has too many instructions, or has one that weights files do not use.
         """
         self._stack, self._marks, self._memo = [], [], {}
         for opcode, argument, _ in pickletools.genops(self._file):
@@ -152,26 +152,26 @@ class PickleReader:
         _fill(self._stack[-1], items)
 
     def _name(self, argument: str) -> None:
-        self._stack.append(self._met(argument.replace(" ", ".")))
+        self._stack.append(self._add_name(argument.replace(" ", ".")))
 
     def _name_of_texts(self, _argument: object) -> None:
         name, module = self._stack.pop(), self._stack.pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise ValueError(f"it names a class by a {type(name).__name__}")
-        self._stack.append(self._met(f"{module}.{name}"))
+        self._stack.append(self._add_name(f"{module}.{name}"))
 
-    def _met(self, text: str) -> Name:
+    def _add_name(self, text: str) -> Global:
         self.names.add(text)
-        return Name(text)
+        return Global(text)
 
     def _refer(self, _argument: object) -> None:
         identity = self._stack.pop()
         self.references.append(identity)
-        self._stack.append(Reference(identity))
+        self._stack.append(PersistentId(identity))
 
     def _call(self, _argument: object) -> None:
         arguments, maker = self._stack.pop(), self._stack.pop()
-        self._stack.append(Made(_text_of(maker), arguments))
+        self._stack.append(Call(_text_of(maker), arguments))
 
     def _construct_with_keywords(self, _argument: object) -> None:
         self._stack.pop()
@@ -179,15 +179,15 @@ class PickleReader:
 
     def _construct_since_mark(self, _argument: object) -> None:
         maker, *arguments = self._since_mark()
-        self._stack.append(Made(_text_of(maker), tuple(arguments)))
+        self._stack.append(Call(_text_of(maker), tuple(arguments)))
 
     def _construct_named_since_mark(self, argument: str) -> None:
         arguments = tuple(self._since_mark())
-        self._stack.append(Made(self._met(argument.replace(" ", ".")).text, arguments))
+        self._stack.append(Call(self._add_name(argument.replace(" ", ".")).text, arguments))
 
 
-def acting(names: Iterable[str]) -> list[str]:
-    """Return those of `names` that are there to act, sorted: all of the standard library but its kinds of data."""
+def unsafe_names(names: Iterable[str]) -> list[str]:
+    """Return the names that could run code, sorted: those of the standard library, except its plain data types."""
     return sorted(name for name in names if _is_of_python(name.partition(".")[0]) and name not in _HARMLESS)
 
 
@@ -196,13 +196,13 @@ def _is_of_python(module: str) -> bool:
 
 
 def _text_of(maker: object) -> str:
-    return maker.text if isinstance(maker, Name) else ""
+    return maker.text if isinstance(maker, Global) else ""
 
 
 def _extend(target: object, items: list[object]) -> None:
     if isinstance(target, list):
         target += items
-    elif not isinstance(target, Made):
+    elif not isinstance(target, Call):
         raise ValueError(f"it appends to a {type(target).__name__}")
 
 
@@ -210,7 +210,7 @@ def _fill(target: object, items: list[object]) -> None:
     if not isinstance(target, dict):
         raise ValueError(f"it sets items of a {type(target).__name__}")
     for key, value in zip(items[::2], items[1::2], strict=True):
-        # As text, because a file can choose numbers and tuples so that hashing them takes for ever, or crashes.
+        # As text, because a hostile file can hold numbers and tuples whose hashing takes for ever, or crashes.
         if isinstance(key, (str, int)):
             target[str(key)] = value
 
@@ -225,7 +225,7 @@ _INSTRUCTIONS: Final[dict[str, Callable[[PickleReader, Any], None]]] = {
     "PROTO": PickleReader._pass,
     "FRAME": PickleReader._pass,
     "STOP": PickleReader._pass,
-    # What would be restored is not there, so its state goes.
+    # The object was not constructed, so its state is dropped.
     "BUILD": PickleReader._drop,
     "POP": PickleReader._drop,
     "POP_MARK": PickleReader._drop_marked,
@@ -267,7 +267,7 @@ _INSTRUCTIONS: Final[dict[str, Callable[[PickleReader, Any], None]]] = {
     "INST": PickleReader._construct_named_since_mark,
 }
 
-# Names of the standard library that only describe data. Every other name of it in a weights file is there to act.
+# Names of the standard library that are plain data types. Any other of its names in a weights file could run code.
 _HARMLESS: Final = frozenset(
     {
         "_codecs.encode",
@@ -289,5 +289,5 @@ _HARMLESS: Final = frozenset(
         for kind in (bool, bytearray, bytes, complex, dict, float, frozenset, int, list, object, range, set, str, tuple)
     }
 )
-# The modules that Python 2 called otherwise and that its pickles still name.
+# Modules that had another name in Python 2, as old pickles still have them.
 _OLD_MODULES: Final = frozenset({"__builtin__", "commands", "copy_reg", "exceptions", "popen2"})

@@ -1,68 +1,44 @@
-"""The tensors in files that ``torch.save`` wrote, of version 1.6 and before, read without torch's own reader.
+"""The tensors in files of ``torch.save``, in the formats before and since torch 1.6, read without torch's own reader.
 
-A file has a pickle that says which tensors there are, and the numbers: each storage is an entry of a zip archive, or,
-before 1.6, follows the pickles. The pickle is read as data (see :mod:`ctsdk.storage.pickles`); then the wanted tensors
-are put together from the storages they name, after everything that the pickle says of them was held against the file.
+Such a file has a pickle that describes the tensors, and storages that hold their numbers. Since 1.6 each storage is an
+entry of a zip archive; before, the storages follow the pickles. The pickle is read as data (see
+:mod:`ctsdk.storage.pickles`). Its descriptions are checked against the file, and then the tensors are built from their
+storages.
 
-Source: pytorch/pytorch @ v2.6.0, torch/serialization.py and torch/_utils.py.
+Source: pytorch/pytorch @ v2.6.0, torch/serialization.py.
 """
 
 from __future__ import annotations
 
 import functools
 import io
-import math
 import zipfile
 from collections import Counter
-from typing import IO, TYPE_CHECKING, Any, Final
-
-import numpy as np
-import torch
+from typing import IO, TYPE_CHECKING, Final
 
 from ctsdk.errors import CheckpointError
 from ctsdk.storage.bounded import MAX_DESCRIPTION_BYTES, open_regular, open_zip
-from ctsdk.storage.pickles import Made, Name, PickleReader, Reference, acting
+from ctsdk.storage.described_tensors import build_tensor, is_tensor, parse_storage, read_storage_bytes
+from ctsdk.storage.pickles import Call, PickleReader, unsafe_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    import torch
     from torch import Tensor
 
 __all__ = ["MAX_TENSORS", "read_torch_file"]
 
 MAX_TENSORS: Final = 100_000
-"""How many tensors a file of weights may hold: a hundred times what a large tracker has."""
+"""Limit of the number of tensors in a weights file: a hundred times what a large tracker has."""
 
-# Where a file that holds more than weights keeps them, in the order of trust.
+# Keys of the state dict in a file that holds more than weights, the most reliable first.
 # Source: the trainers of OSTrack, MixFormerV2, SeqTrack, SUTrack and CompressTracker write "net"; MAE and timm "model".
 _WRAPPER_KEYS: Final = ("net", "model", "state_dict", "model_state_dict")
 
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
-_CHUNK_BYTES: Final = 1 << 20
-# No tensor of a tracker comes near.
-_MAX_NUMBER: Final = 1 << 40
-_MAX_DIMS: Final = 64
-_MAX_WRAPPERS: Final = 8
-
-# The classes of storages, by their name without "torch." or "torch.cuda." in front and "Storage" behind.
-_DTYPES_OF_STORAGES: Final = {
-    "Double": torch.float64,
-    "Float": torch.float32,
-    "Half": torch.float16,
-    "BFloat16": torch.bfloat16,
-    "Long": torch.int64,
-    "Int": torch.int32,
-    "Short": torch.int16,
-    "Char": torch.int8,
-    "Byte": torch.uint8,
-    "Bool": torch.bool,
-    "ComplexDouble": torch.complex128,
-    "ComplexFloat": torch.complex64,
-}
-_DTYPES: Final = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
-
-# Files that people take for weights, by their first bytes in lower case.
+# Files that are often mistaken for weights, by their first bytes in lower case.
 _MISTAKEN: Final = (
     ((b"<!doctype", b"<html"), "a web page; the download asked for a login or a confirmation, so fetch it by hand"),
     ((b"version https://git-lfs",), "a Git LFS pointer; run `git lfs pull` where it came from"),
@@ -72,14 +48,14 @@ _TAR_MARK: Final = slice(257, 262)
 
 
 def read_torch_file(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a torch file by name, on the CPU: of its state dict, plain or in a wrapper.
+    """Return the state dict of a torch file, on the CPU; it may be the whole content, or in a wrapper.
 
-    Nothing of the file runs, and no class that it names is looked for. Only the storages that these tensors need are
-    read. Tensors that share a storage in the file share memory.
+    No code in the file is run, and no class that it names is looked up. Only the storages of the tensors are read.
+    Tensors that share a storage in the file share memory.
 
     Raises:
-        CheckpointError: the file names code to run, is a program, has no tensors by name, or others than dense ones
-            that fit their storages, or is damaged.
+        CheckpointError: the file names code to run, is a TorchScript program, has no tensors by name, has tensors that
+            are not dense or do not fit their storages, or is damaged.
     """
     try:
         with open_regular(path) as raw, io.BufferedReader(raw) as file:
@@ -98,15 +74,17 @@ def read_torch_file(path: Path) -> dict[str, Tensor]:
 
 
 def _read_zip(path: Path, archive: zipfile.ZipFile) -> dict[str, Tensor]:
-    """Read what torch.save writes since version 1.6."""
+    """Read the format of torch.save since version 1.6."""
     entries = archive.infolist()
-    described = _described(path, [entry.filename for entry in entries])
+    description = _find_description(path, [entry.filename for entry in entries])
     _check_entries(entries, path.stat().st_size)
-    folder = described.removesuffix("data.pkl")
+    folder = description.removesuffix("data.pkl")
     sizes = {entry.filename: entry.file_size for entry in entries}
-    if sizes[described] > MAX_DESCRIPTION_BYTES:
-        raise ValueError(f"{described} has {sizes[described]} bytes, and {MAX_DESCRIPTION_BYTES} at most are expected")
-    content = _next(path, PickleReader(io.BytesIO(archive.read(described))))
+    if sizes[description] > MAX_DESCRIPTION_BYTES:
+        raise ValueError(
+            f"{description} has {sizes[description]} bytes, and {MAX_DESCRIPTION_BYTES} at most are expected"
+        )
+    content = _next(path, PickleReader(io.BytesIO(archive.read(description))))
     order = f"{folder}byteorder"
     if sizes.get(order) == len("big") and archive.read(order) == b"big":
         raise ValueError("its numbers are in the byte order of another kind of machine")
@@ -117,13 +95,13 @@ def _read_zip(path: Path, archive: zipfile.ZipFile) -> dict[str, Tensor]:
         if name not in sizes:
             raise ValueError(f"the storage {name} is missing")
         with archive.open(name) as file:
-            return _read_bytes(file, sizes[name])
+            return read_storage_bytes(file, sizes[name])
 
     return _tensors(path, content, read)
 
 
-def _described(path: Path, names: Sequence[str]) -> str:
-    """Return the name of the one pickle that says which tensors there are."""
+def _find_description(path: Path, names: Sequence[str]) -> str:
+    """Return the name of the pickle that describes the tensors."""
     if any("/code/" in name or name.endswith("/constants.pkl") for name in names):
         raise CheckpointError(
             f"{path} is a TorchScript program; expected weights. Save the state_dict() of the model it was made from."
@@ -139,7 +117,7 @@ def _described(path: Path, names: Sequence[str]) -> str:
 
 
 def _check_entries(entries: Sequence[zipfile.ZipInfo], num_bytes: int) -> None:
-    """Refuse an archive whose entries are packed, called the same, or more than the file; torch writes none."""
+    """Refuse an archive with compressed entries, with equal names, or with more bytes than the file."""
     packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
     if packed:
         raise ValueError(f"{len(packed)} entries are packed, such as {packed[0]!r:.80}; torch packs none")
@@ -152,7 +130,7 @@ def _check_entries(entries: Sequence[zipfile.ZipInfo], num_bytes: int) -> None:
 
 
 def _read_stream(path: Path, file: IO[bytes]) -> dict[str, Tensor]:
-    """Read what torch.save wrote before version 1.6: five pickles, and the storages one after the other."""
+    """Read the format of torch.save before version 1.6: five pickles, then one storage after the other."""
     start = file.read(MAX_DESCRIPTION_BYTES)
     _refuse_mistaken(path, start)
     pickles = io.BytesIO(start)
@@ -162,7 +140,7 @@ def _read_stream(path: Path, file: IO[bytes]) -> dict[str, Tensor]:
     _, system, content, keys = (_next(path, reader) for _ in range(4))
     if isinstance(system, dict) and system.get("little_endian") is False:
         raise ValueError("its numbers are in the byte order of another kind of machine")
-    dtypes = {key: dtype for key, dtype, _ in map(_storage, reader.references)}
+    dtypes = {key: dtype for key, dtype, _ in map(parse_storage, reader.references)}
     file.seek(pickles.tell())
     places = _places(file, keys if isinstance(keys, list) else [], dtypes, path.stat().st_size)
 
@@ -172,7 +150,7 @@ def _read_stream(path: Path, file: IO[bytes]) -> dict[str, Tensor]:
             raise ValueError(f"the storage {key!r:.80} is missing")
         position, num_bytes = places[key]
         file.seek(position)
-        return _read_bytes(file, num_bytes)
+        return read_storage_bytes(file, num_bytes)
 
     return _tensors(path, content, read)
 
@@ -180,7 +158,7 @@ def _read_stream(path: Path, file: IO[bytes]) -> dict[str, Tensor]:
 def _places(
     file: IO[bytes], keys: Sequence[str], dtypes: Mapping[str, torch.dtype], file_bytes: int
 ) -> dict[str, tuple[int, int]]:
-    """Return where each storage begins, and its number of bytes."""
+    """Return the position of each storage in the file, and its number of bytes."""
     places: dict[str, tuple[int, int]] = {}
     for key in keys:
         if key not in dtypes or key in places:
@@ -215,11 +193,11 @@ def _has_magic(path: Path, reader: PickleReader) -> bool:
 
 
 def _next(path: Path, reader: PickleReader) -> object:
-    """Return the next pickle; whether it can be followed or not, no name in it may be there to act."""
+    """Return the next pickle. An unsafe name in it is reported even if the rest of it cannot be read."""
     try:
         return reader.read()
     finally:
-        names = acting(reader.names)
+        names = unsafe_names(reader.names)
         if names:
             raise CheckpointError(
                 f"{path} tries to run code: it names {_some(names)}, which no weights need; it was not run. "
@@ -229,13 +207,13 @@ def _next(path: Path, reader: PickleReader) -> object:
 
 def _tensors(path: Path, content: object, read: Callable[[str], Tensor]) -> dict[str, Tensor]:
     """Return the tensors of the state dict in `content`; `read` returns the bytes of a storage, (N,) uint8."""
-    described = {name: value for name, value in _state_dict(path, content).items() if _is_tensor(value)}
+    described = {name: value for name, value in _state_dict(path, content).items() if is_tensor(value)}
     if len(described) > MAX_TENSORS:
         raise ValueError(f"it has {len(described)} tensors, and {MAX_TENSORS} at most are expected")
     tensors = {}
     for name, value in described.items():
         try:
-            tensors[name] = _tensor(value, read)
+            tensors[name] = build_tensor(value, read)
         except Exception as error:
             raise ValueError(f"tensor {name!r:.80}: {error}") from error
     return tensors
@@ -246,10 +224,10 @@ def _state_dict(path: Path, content: object) -> Mapping[str, object]:
     whole = _items(content)
     inner = (_items(whole[key]) for key in _WRAPPER_KEYS if key in whole) if whole is not None else ()
     weights = next((items for items in inner if items is not None), whole)
-    if weights is not None and any(map(_is_tensor, weights.values())):
+    if weights is not None and any(map(is_tensor, weights.values())):
         return weights
     if weights is None:
-        seen = "a Tensor" if _is_tensor(content) else f"a {type(content).__name__}"
+        seen = "a Tensor" if is_tensor(content) else f"a {type(content).__name__}"
     else:
         seen = f"the keys {_some(list(weights))}" if weights else "nothing else that can be read"
     raise CheckpointError(
@@ -259,114 +237,14 @@ def _state_dict(path: Path, content: object) -> Mapping[str, object]:
 
 
 def _items(value: object) -> Mapping[str, object] | None:
-    if not isinstance(value, dict) or _is_tensor(value):
+    if not isinstance(value, dict) or is_tensor(value):
         return None
-    if isinstance(value, Made) and value.maker == "collections.OrderedDict" and not value:
+    if isinstance(value, Call) and value.maker == "collections.OrderedDict" and not value:
         # Python 2 gave the items to the call.
         match value.arguments:
             case ([*pairs],):
                 return {str(pair[0]): pair[1] for pair in pairs if isinstance(pair, (list, tuple)) and len(pair) == 2}
     return value
-
-
-# -- from what a pickle says to a tensor ------------------------------------------------------------------------------
-
-
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, Made) and value.maker.startswith(("torch._utils._rebuild_", "torch._tensor._rebuild_"))
-
-
-def _tensor(value: object, read: Callable[[str], Tensor]) -> Tensor:
-    """Return the tensor that a pickle describes; raise ValueError if it is none, or does not fit its storage."""
-    reference, offset, size, stride, dtype = _layout(value)
-    key, stored_dtype, stored_elements = _storage(reference.identity)
-    dtype = dtype or stored_dtype
-    numbers = read(key)
-    if stored_elements * stored_dtype.itemsize != len(numbers):
-        raise ValueError(
-            f"its storage should have {stored_elements} elements of {stored_dtype} in {len(numbers)} bytes"
-        )
-    num_elements = len(numbers) // dtype.itemsize
-    _check_layout(num_elements, offset, size, stride)
-    typed = numbers[: num_elements * dtype.itemsize].view(dtype)
-    return typed.as_strided(size, stride, offset)
-
-
-def _layout(value: object) -> tuple[Reference, int, tuple[int, ...], tuple[int, ...], torch.dtype | None]:
-    """Return storage, offset, size and stride in elements, and the kind of number where it is not the storage's."""
-    for _ in range(_MAX_WRAPPERS):
-        match value:
-            case Made(
-                maker="torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state",
-                arguments=(inner, *_),
-            ):
-                value = inner
-            case Made(maker="torch._tensor._rebuild_from_type_v2", arguments=(Name(text=maker), _, arguments, _)):
-                value = Made(maker, arguments)
-            case Made(
-                maker="torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2",
-                arguments=(Reference() as reference, int(offset), tuple(size), tuple(stride), *rest),
-            ) if not any(rest[2:]):
-                return reference, offset, size, stride, None
-            case Made(
-                maker="torch._utils._rebuild_tensor_v3",
-                arguments=(
-                    Reference() as reference,
-                    int(offset),
-                    tuple(size),
-                    tuple(stride),
-                    _,
-                    _,
-                    Name(text=name),
-                    *rest,
-                ),
-            ) if not any(rest):
-                return reference, offset, size, stride, _DTYPES[name]
-            case _:
-                break
-    maker = value.maker if isinstance(value, Made) else type(value).__name__
-    raise ValueError(f"it is made by {maker!r:.80}; expected a dense tensor")
-
-
-def _storage(identity: object) -> tuple[str, torch.dtype, int]:
-    """Return the key of a storage, its kind of number (uint8 where only its tensors know), and how many it has."""
-    match identity:
-        case ("storage", Name(text=text), str(key), str(), int(count), *view) if not any(view):
-            kind = text.rpartition(".")[2].removesuffix("Storage")
-            dtype = torch.uint8 if kind == "Untyped" else _DTYPES_OF_STORAGES.get(kind)
-            if dtype is not None:
-                return key, dtype, count
-            raise ValueError(f"its storage is a {text!r:.80}; expected one of dense numbers")
-    raise ValueError(f"its storage is {type(identity).__name__} of an unknown form")
-
-
-def _check_layout(num_elements: int, offset: int, size: tuple[Any, ...], stride: tuple[Any, ...]) -> None:
-    """Refuse a tensor that reaches out of its storage, or is larger: it would grow when it is copied."""
-    numbers = (offset, *size, *stride)
-    if len(size) != len(stride) or len(size) > _MAX_DIMS:
-        raise ValueError(f"it has {len(size)} dimensions and {len(stride)} strides")
-    if not all(type(number) is int and 0 <= number < _MAX_NUMBER for number in numbers):
-        raise ValueError(f"offset {offset}, size {size} and stride {stride} should be whole numbers, and not negative")
-    count = math.prod(size)
-    last = offset + sum((extent - 1) * step for extent, step in zip(size, stride, strict=True)) if count else offset - 1
-    if last >= num_elements or count > num_elements:
-        raise ValueError(
-            f"size {size}, stride {stride} and offset {offset} do not fit its storage of {num_elements} elements"
-        )
-
-
-def _read_bytes(file: IO[bytes], num_bytes: int) -> Tensor:
-    """Return the next bytes of a file, (N,) uint8."""
-    numbers = torch.empty(num_bytes, dtype=torch.uint8, device="cpu")
-    target = numbers.numpy()
-    position = 0
-    while position < num_bytes:
-        chunk = file.read(min(_CHUNK_BYTES, num_bytes - position))
-        if not chunk:
-            raise ValueError(f"a storage should have {num_bytes} bytes, and {position} are there")
-        target[position : position + len(chunk)] = np.frombuffer(chunk, dtype=np.uint8)
-        position += len(chunk)
-    return numbers
 
 
 def _some(names: list[str], limit: int = 5) -> str:

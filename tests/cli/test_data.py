@@ -48,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
 
 def test_a_student_is_trained_from_specs(run: Path) -> None:
     config = json.loads((run / "result.json").read_text())["config"]
-    assert [source["spec"].partition(":")[0] for source in config["data"]["train"]] == ["got10k", "lasot"]
+    assert [source["source"].partition(":")[0] for source in config["data"]["train"]] == ["got10k", "lasot"]
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert len([row for row in rows if "loss" in row]) == 2
 

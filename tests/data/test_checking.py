@@ -10,7 +10,8 @@ import pytest
 
 from ctsdk.data.checking import DatasetReport, check_dataset
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.readers.files import Folder, ImageFiles
+from ctsdk.data.readers.files import Folder
+from ctsdk.data.readers.frames import ImageFiles
 from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 

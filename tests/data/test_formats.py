@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.formats import (
     DatasetPlugin,
-    DatasetSpec,
+    DatasetSource,
     list_dataset_formats,
     open_dataset,
-    parse_spec,
+    parse_source,
     register_dataset_format,
 )
 from ctsdk.data.readers import plugin as built_in
@@ -107,7 +107,7 @@ class TestGrammar:
         ],
     )
     def test_parts(self, text: str, parts: tuple[Any, ...]) -> None:
-        assert parse_spec(text) == DatasetSpec(*parts)
+        assert parse_source(text) == DatasetSource(*parts)
 
     @given(
         name=st.from_regex(r"[A-Za-z0-9_.-]+", fullmatch=True),
@@ -115,12 +115,12 @@ class TestGrammar:
         options=st.dictionaries(st.text(min_size=1), st.text(), max_size=3),
     )
     def test_what_is_put_together_comes_apart_again(self, name: str, path: str, options: dict[str, str]) -> None:
-        spec = DatasetSpec(name, path, options)
-        assert parse_spec(str(spec)) == spec
+        source = DatasetSource(name, path, options)
+        assert parse_source(str(source)) == source
 
     def test_what_needs_no_escape_is_left_as_it_is(self) -> None:
         text = "lasot:~/a b/ü:c?split=train&more=/x y/é:+"
-        assert str(parse_spec(text)) == text
+        assert str(parse_source(text)) == text
 
     @pytest.mark.parametrize(
         ("text", "message"),

@@ -18,7 +18,8 @@ import torch
 
 import ctsdk
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.readers.files import Folder, ImageFiles
+from ctsdk.data.readers.files import Folder
+from ctsdk.data.readers.frames import ImageFiles
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.evaluation.protocols.names import make_protocol
 from ctsdk.evaluation.running import evaluate, score_tracked, track_dataset

@@ -1,4 +1,4 @@
-"""Files from strangers: none runs code, hangs, or takes more memory than was stated; each is a CheckpointError."""
+"""Untrusted files: none runs code, hangs, or takes more memory than was stated; each is a CheckpointError."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
         check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert done.returncode == 0, f"the process ended with {done.returncode} after {told[-1:]}"
-    return {report.pop("name"): report for report in told}
+    reported = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, f"the process ended with {done.returncode} after {reported[-1:]}"
+    return {report.pop("name"): report for report in reported}
 
 
 def test_there_are_hundreds() -> None:

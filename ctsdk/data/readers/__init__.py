@@ -16,7 +16,10 @@
     synthetic      seeded videos made of photographs
 
     plugin         offers them all by name
-    files          where the files are: a folder, or an LMDB
+    files          the files of a data set, in a folder
+    lmdb_files     the files of a data set, in an LMDB
+    roots          a folder or an LMDB, whichever it is
+    frames         the frames of a video as image files
     text           numbers in annotation files
     documents      annotations in JSON and XML
     tracks         the tracks of ImageNet-VID, and where they are kept

@@ -1,14 +1,12 @@
-"""What several readers check: options, what is there, boxes, and that boxes and frames agree."""
+"""Checks that several readers share: of options, folders, boxes and the number of rows."""
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ctsdk.data.images import IMAGE_SUFFIXES
-from ctsdk.data.readers.files import ImageFiles, find_present
+from ctsdk.data.readers.files import find_present
 from ctsdk.data.readers.text import read_boxes
 from ctsdk.errors import ConfigError, DataError
 
@@ -19,14 +17,14 @@ if TYPE_CHECKING:
 
     from ctsdk.data.readers.files import Files
 
-__all__ = ["are_present", "check_option", "check_row_count", "list_images", "open_frames", "read_finite_boxes"]
+__all__ = ["are_present", "check_option", "check_row_count", "read_finite_boxes"]
 
 
 def check_option(dataset: str, option: str, value: str, allowed: Sequence[str]) -> None:
     """Refuse an unknown value of an option of an opener.
 
     Raises:
-        ConfigError: `value` is not among those that are allowed.
+        ConfigError: `value` is not allowed.
     """
     if value not in allowed:
         raise ConfigError(f"data set {dataset}: {option} is {value!r}; expected {' or '.join(map(repr, allowed))}.")
@@ -37,13 +35,13 @@ def are_present(dataset: str, files: Files, folders: Sequence[str], present: str
 
     Args:
         dataset: its name, for messages.
-        files: where the videos are.
+        files: of the data set.
         folders: of the videos.
-        present: ``all`` takes every one; ``only`` takes those whose folder is there.
+        present: ``all`` takes every video; ``only`` takes those whose folder exists.
 
     Raises:
         ConfigError: `present` is neither.
-        DataError: none of the folders is there.
+        DataError: none of the folders exists.
     """
     check_option(dataset, "present", present, ("all", "only"))
     if present == "all":
@@ -73,12 +71,12 @@ def read_finite_boxes(files: Files, path: str) -> NDArray[np.float64]:
 
 
 def check_row_count(files: Files, path: str, num_rows: int, frames: Sequence[str]) -> None:
-    """Refuse an annotation that has not one row per frame.
+    """Refuse an annotation that does not have one row per frame.
 
     Args:
-        files: where the annotation is.
+        files: of the data set.
         path: of the annotation.
-        num_rows: how many rows it has.
+        num_rows: number of its rows.
         frames: paths of the frames.
 
     Raises:
@@ -89,35 +87,3 @@ def check_row_count(files: Files, path: str, num_rows: int, frames: Sequence[str
             f"{files.place(path)} has {num_rows} rows; expected {len(frames)}, one for each frame from {frames[0]} to "
             f"{frames[-1]}. Copy the annotations again, all of one release."
         )
-
-
-def list_images(files: Files, folder: str) -> list[str]:
-    """Return the paths of the images in `folder`, sorted as text; files of other kinds are left out.
-
-    Raises:
-        DataError: there is no such folder, or there are no images in it.
-    """
-    # Names with a dot in front are what macOS leaves on foreign disks.
-    names = [
-        name
-        for name in files.names(folder)
-        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
-    ]
-    if not names:
-        raise DataError(f"{files.place(folder)} holds no images; expected the frames of a video. Copy it again.")
-    return [f"{folder}/{name}" for name in names]
-
-
-def open_frames(files: Files, frames: Sequence[str]) -> ImageFiles:
-    """Return the frames of a video, of which the first and the last are looked for at once.
-
-    Raises:
-        DataError: one of these two is missing.
-    """
-    for path in (frames[0], frames[-1]):
-        if not files.exists(path):
-            raise DataError(
-                f"the frame {files.place(path)} is missing; expected {len(frames)} frames from {frames[0]} to "
-                f"{frames[-1]}. Check that the data set is complete."
-            )
-    return ImageFiles(files, frames)

@@ -2,7 +2,7 @@
 
 ::
 
-    annotations/instances_train2017.json     photographs, categories, and the objects with their boxes, from 0
+    annotations/instances_train2017.json     photographs, categories, and the objects with their boxes, counted from 0
     images/train2017/000000000009.jpg        the photographs; or train2017/000000000009.jpg
     annotations/instances_val2017.json       the same for the other split
 
@@ -23,7 +23,8 @@ import numpy as np
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import check_option
 from ctsdk.data.readers.documents import read_json
-from ctsdk.data.readers.files import ImageFiles, open_files
+from ctsdk.data.readers.frames import ImageFiles
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 
@@ -50,8 +51,9 @@ def open_coco(root: Path, *, split: str = "train", side_above_px: str = "0") -> 
         root: holds ``annotations/instances_<split>2017.json`` and the photographs, in ``images/<split>2017/`` or
             ``<split>2017/``; or an LMDB of these paths.
         split: ``train`` or ``val``.
-        side_above_px: a target counts as visible if its box is wider and higher than this. OSTrack's loader says 50,
-            but its sampler never asks for single images, so small targets are trained on: the default is 0.
+        side_above_px: a target counts as visible if its box is wider and higher than this. OSTrack's loader sets 50,
+            but its sampler ignores visibility in single images, so OSTrack trains on small targets, too: the default
+            is 0.
 
     Raises:
         ConfigError: an option has a value that it cannot have.
@@ -64,7 +66,7 @@ def open_coco(root: Path, *, split: str = "train", side_above_px: str = "0") -> 
 
 @dataclass(frozen=True, eq=False)
 class _Objects:
-    """The annotated objects, in arrays because there are 850 000; called with a number, it returns that video."""
+    """The annotated objects, in arrays because there are 850 000. Call it with an index to get that video."""
 
     files: Files
     side_above_px: float
@@ -130,8 +132,8 @@ def _read(files: Files, split: str, side_above_px: float) -> _Objects:
         if _whole(entry, "iscrowd", where) == 0:
             ids.append(identity)
             boxes.append(_box(entry, where))
-            of_image.append(_known(entry, "image_id", image_numbers, where))
-            of_category.append(_known(entry, "category_id", category_numbers, where))
+            of_image.append(_look_up(entry, "image_id", image_numbers, where))
+            of_category.append(_look_up(entry, "category_id", category_numbers, where))
     if not ids:
         raise DataError(f"{place} annotates no single object; expected COCO's instances. Copy the file again.")
     return _Objects(
@@ -153,7 +155,7 @@ def _without_segmentation(entry: dict[str, object]) -> dict[str, object]:
 
 
 def _entries(document: object, table: str, place: str) -> Iterator[tuple[int, Mapping[str, object], str]]:
-    """Yield the id of each entry of a table, the entry, and where it is for messages."""
+    """Yield the id of each entry of a table, the entry, and its place for messages."""
     entries = document.get(table) if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise DataError(f"{place} has no list called {table!r}; expected a file of COCO's instances. Copy it again.")
@@ -192,8 +194,8 @@ def _box(entry: Mapping[str, object], where: str) -> list[float]:
     return value
 
 
-def _known(entry: Mapping[str, object], key: str, numbers: Mapping[int, int], where: str) -> int:
-    """Return the number of the image or the category that an annotation names."""
+def _look_up(entry: Mapping[str, object], key: str, numbers: Mapping[int, int], where: str) -> int:
+    """Return the index of the image or the category that an annotation refers to."""
     identity = _whole(entry, key, where)
     if identity not in numbers:
         raise _wrong(where, f"has {key} = {identity}", "an id that the file defines")

@@ -1,4 +1,4 @@
-"""Annotation files in JSON and XML, of which nobody knows who wrote them."""
+"""Annotation files in JSON and XML, from untrusted sources."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _MAX_XML_BYTES: Final = 4 << 20
 def read_json(
     files: Files, path: str, object_hook: Callable[[dict[str, object]], dict[str, object]] | None = None
 ) -> object:
-    """Return what a JSON file says.
+    """Return the content of a JSON file.
 
     Args:
-        files: where the file is.
+        files: of the data set.
         path: of the file.
-        object_hook: called with each object as soon as it is read, so that what is not needed never adds up.
+        object_hook: called with each object as soon as it is read, to drop at once what is not needed.
 
     Raises:
         DataError: the file is missing or no JSON.
     """
     try:
-        # One expression, so that the bytes of a large file are gone before its objects are made.
+        # One expression, so that the bytes of a large file are freed before its objects are made.
         content: object = json.loads(files.read(path).decode("utf-8-sig"), object_hook=object_hook)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{files.place(path)} is no JSON: {error}. Copy it again.") from error
@@ -47,7 +47,7 @@ def read_xml(files: Files, path: str) -> ET.Element:
             to fill memory.
     """
     data = files.read(path, _MAX_XML_BYTES)
-    # A parser goes over to UTF-16 by itself, where what is looked for reads otherwise; UTF-16 has zero bytes.
+    # A parser detects UTF-16 by itself, and there the search would miss "<!DOCTYPE". UTF-16 text has zero bytes.
     if b"<!DOCTYPE" in data or b"\0" in data:
         raise DataError(
             f"{files.place(path)} declares a document type (<!DOCTYPE) or is no UTF-8 text; annotations need no such "

@@ -12,10 +12,11 @@
     val/                              the same
     test/                             list, frames, and a groundtruth.txt of one row: the other boxes are not public
 
-An LMDB holds the same paths. Where nothing is trained or measured by it, a file may be missing: ``cut_by_image.label``
-and ``meta_info.ini``. Frames of one video may differ in size (``GOT-10k_Val_000136``), whatever the resolution says.
+An LMDB holds the same paths. ``cut_by_image.label`` and ``meta_info.ini`` may be missing: they are used neither in
+training nor in evaluation. Frames of one video may differ in size (``GOT-10k_Val_000136``), despite its one
+``resolution``.
 
-The splits, with what the OSTrack family calls them::
+The splits, and their names in the OSTrack family::
 
     split             videos  what                                                 in its configurations
     train             9335    the official training set, in its own order
@@ -27,9 +28,9 @@ The splits, with what the OSTrack family calls them::
     val               180     the official validation set                          GOT10K_official_val
     test              180     the official test set
 
-``vottrain`` and ``votval`` were made to leave out the 1000 videos on which VOT forbids to train, but take their
-numbers, which count from 1, for lines of the list, which count from 0: 890 of the 1000 are still in them. They are kept
-as they are, because published trackers were trained on them.
+``vottrain`` and ``votval`` were made to leave out the 1000 videos that VOT excludes from training. But they take the
+numbers of these videos, which count from 1, as lines of the list, which count from 0, so 890 of the 1000 are still in
+them. They are kept as they are, because published trackers were trained on them.
 
 Source: botaoye/OSTrack @ 33b5e12, lib/train/dataset/got10k.py, lib/train/data_specs,
 lib/test/evaluation/got10kdataset.py; got-10k/toolkit @ 956e728, got10k/datasets/got10k.py.
@@ -45,8 +46,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.readers.checks import check_option, open_frames, read_finite_boxes
-from ctsdk.data.readers.files import Folder, ImageFiles, NumberedPaths, find_numbered, find_present, open_files
+from ctsdk.data.readers.checks import check_option, read_finite_boxes
+from ctsdk.data.readers.files import Folder, find_present
+from ctsdk.data.readers.frames import ImageFiles, NumberedPaths, find_numbered, open_frames
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import read_flags, read_lines
 from ctsdk.data.videos import Video
@@ -61,7 +64,7 @@ __all__ = ["open_got10k"]
 
 _FOLDERS: Final = ("train", "val", "test")
 _CUTS: Final = ("train_full", "vottrain", "votval", "pytracking_train", "pytracking_val")
-# Where the shuffled list of the family is cut in two.
+# Number of videos in the first part of the family's shuffled list.
 _NUM_PYTRACKING_TRAIN: Final = 7934
 
 _META: Final = ("object_class", "motion_class", "major_class", "root_class", "motion_adverb")
@@ -75,13 +78,13 @@ def open_got10k(root: Path, *, split: str = "test", lines: str = "", present: st
     Args:
         root: the folder that holds ``train``, ``val`` and ``test``, or one of these itself; or an LMDB.
         split: ``train``, ``val``, ``test``, or a cut of the training set, by the table above.
-        lines: a file of your own with the numbers of the lines to take from ``list.txt``, from 0, in any order; with
-            the splits ``train``, ``val`` and ``test`` only. Empty for all lines.
-        present: ``all`` expects every video of the list; ``only`` leaves out those whose folder is not there.
+        lines: a file with the numbers of the lines to take from ``list.txt``, counted from 0, in any order; only for
+            the splits ``train``, ``val`` and ``test``. Empty for all lines.
+        present: ``all`` expects every video of the list; ``only`` leaves out those without a folder.
 
     Raises:
         ConfigError: an option has an unknown value.
-        DataError: there is no list, or it lacks a line that is asked for.
+        DataError: there is no list, or it is too short for `lines` or for the split.
     """
     check_option("got10k", "split", split, (*_FOLDERS, *_CUTS))
     check_option("got10k", "present", present, ("all", "only"))
@@ -105,7 +108,7 @@ def open_got10k(root: Path, *, split: str = "test", lines: str = "", present: st
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads a video when it is asked for."""
+    """Reads the video of an index."""
 
     files: Files
     prefix: str
@@ -137,7 +140,7 @@ class _Reader:
 
 
 def _find_prefix(files: Files, root: Path, folder: str) -> str:
-    """Return what stands before the names of videos in a path: ``train/``, or nothing where `root` is that folder."""
+    """Return the prefix of the folders of videos: ``train/``, or nothing if `root` is that folder itself."""
     if files.exists(f"{folder}/list.txt"):
         return f"{folder}/"
     if not files.exists("list.txt"):
@@ -185,7 +188,7 @@ def _numbers(table: str) -> list[int]:
 
 
 def _read_numbers(path: Path) -> list[int]:
-    """Return the numbers of a file of one's own, one per line."""
+    """Return the numbers in a file of the user, one per line."""
     files, numbers = Folder(path.parent), []
     for row, line in enumerate(read_lines(files, path.name), start=1):
         if not re.fullmatch(r"\s*[0-9]{1,9}\s*", line):
@@ -208,7 +211,7 @@ def _take(names: Sequence[str], lines: Sequence[int], what: str) -> tuple[str, .
 
 
 def _read_about(files: Files, path: str) -> dict[str, str]:
-    """Return what meta_info.ini says; its lines are known by their place, as the reference reads them."""
+    """Return the values of meta_info.ini by their line numbers, as the reference code reads them."""
     if not files.exists(path):
         return {}
     lines = read_lines(files, path)

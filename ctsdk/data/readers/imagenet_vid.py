@@ -5,10 +5,10 @@
     Annotations/VID/train/<set>/<video>/000000.xml    one per frame: size, objects with track, class, corners, occlusion
     Data/VID/train/<set>/<video>/000000.JPEG          the frames, from 0
     Annotations/VID/val/<video>/000000.xml            the other split has no sets
-    cache.json                                        the tracks, if a tracker of the OSTrack family was trained here
+    cache.json                                        the tracks, if the OSTrack family's code has been used here
 
-An LMDB holds the same paths. There is no official list of the tracks: to find them, the annotations of a million frames
-have to be read.
+An LMDB holds the same paths. There is no official list of the tracks, so the annotations of a million frames are read
+to find them.
 
 Source: botaoye/OSTrack @ 33b5e12, lib/train/dataset/imagenetvid.py; got-10k/toolkit @ 956e728, got10k/datasets/vid.py.
 """
@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.readers.checks import check_option, open_frames
+from ctsdk.data.readers.checks import check_option
 from ctsdk.data.readers.documents import read_xml
-from ctsdk.data.readers.files import open_files
+from ctsdk.data.readers.frames import open_frames
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tracks import Track, read_official_tracks, read_tracks, track_name, write_tracks
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
@@ -49,7 +50,7 @@ _logger = logging.getLogger(__name__)
 def open_imagenet_vid(root: Path, *, split: str = "train", rule: str = "ostrack", cache: str = "") -> VideoDataset:
     """Open the tracks of ImageNet-VID, in the order of sets and videos.
 
-    Two rules are in use for what a track is:
+    There are two definitions of a track:
 
     - ``ostrack``: it ends before the first frame without the object, even if the object comes back. A box is
       ``xmax - xmin`` wide. Tracks whose first box covers the whole picture are left out. The tracks of a video are
@@ -57,20 +58,21 @@ def open_imagenet_vid(root: Path, *, split: str = "train", rule: str = "ostrack"
     - ``got10k``: it skips the frames without the object. A box is ``xmax - xmin + 1`` wide. Tracks of one frame are
       left out. The tracks are named ``<video>.<trackid>``.
 
-    By both, the target is visible where ``occluded`` is 0.
+    With either rule, the target is visible where ``occluded`` is 0.
 
     Args:
-        root: holds ``Annotations/VID`` and ``Data/VID``; or an LMDB of these paths. If it holds the ``cache.json`` that
-            the trackers of the OSTrack family write, that is read instead of the annotations for what it is of, the
-            split ``train`` and the rule ``ostrack``. Nothing is ever written there.
+        root: holds ``Annotations/VID`` and ``Data/VID``; or an LMDB of these paths. If it holds the ``cache.json`` of
+            the OSTrack family, this is read instead of the annotations for the split ``train`` with the rule
+            ``ostrack``. Nothing is ever written there.
         split: ``train`` or ``val``.
         rule: ``ostrack`` or ``got10k``.
-        cache: a JSON file for the tracks: read if it is there, else written, so that the annotations are read only
+        cache: a JSON file for the tracks. It is read if it exists, else written, so that the annotations are read only
             once. Delete it when the data set changes.
 
     Raises:
-        ConfigError: an option has a value that it cannot have.
-        DataError: a file is missing or wrong, or the cache cannot be written or is of another split or rule.
+        ConfigError: an option has an unknown value.
+        DataError: a file is missing or wrong, or the cache is of another split or rule.
+        OutputError: the cache cannot be written.
     """
     check_option("vid", "split", split, ("train", "val"))
     check_option("vid", "rule", rule, tuple(_RULES))
@@ -88,7 +90,7 @@ def open_imagenet_vid(root: Path, *, split: str = "train", rule: str = "ostrack"
 
 @dataclass(frozen=True, eq=False)
 class _Reader:
-    """Called with a number, it returns that track as a video."""
+    """Reads the track of an index as a video."""
 
     files: Files
     tracks: tuple[Track, ...]
@@ -133,7 +135,7 @@ def _video_folders(files: Files, split: str) -> list[str]:
 
 
 def _official_names(files: Files, folder: str) -> list[str]:
-    # What else lies there was left by a file manager or put there by people.
+    # Other entries are no part of the data set.
     return [name for name in files.names(f"{_ANNOTATIONS}/{folder}") if name.startswith("ILSVRC")]
 
 
@@ -195,7 +197,7 @@ def _ostrack_tracks(folder: str, size_px: tuple[int, int], seen: Mapping[str, Se
         for observation in observations[1:]:
             if observation.frame > kept[-1].frame + 1:
                 break
-            if observation.frame > kept[-1].frame:  # an object that is there twice counts once
+            if observation.frame > kept[-1].frame:  # an object that is listed twice counts once
                 kept.append(observation)
         track = _track(track_name(folder, number), folder, size_px, kept, 0)
         if not _covers_picture(track):

@@ -10,9 +10,9 @@
 
 An LMDB holds the same paths. A download of LaSOT may have a folder ``LaSOTBenchmark`` around the classes.
 
-Which videos there are, and which are for testing, is said by no file; the official lists come with ctsdk. There are as
-many frames as rows: some folders hold an image more. Boxes are given as the files have them, counted from 1, because
-the official figures take them so. A box may be empty where the target cannot be seen, and in 7 frames where it can.
+The download has no lists of the videos or of the test set; the official lists come with ctsdk. A video has as many
+frames as rows, although some folders hold one more image. Boxes are taken from the files unchanged, counted from 1, as
+in the official evaluation. A box may be empty where the target is not visible, and in 7 frames where it is.
 
 Source: botaoye/OSTrack @ 33b5e12, lib/train/dataset/lasot.py, lib/test/evaluation/lasotdataset.py,
 lasotextensionsubsetdataset.py; got-10k/toolkit @ 956e728, got10k/datasets/lasot.py.
@@ -27,8 +27,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.readers.checks import check_option, open_frames, read_finite_boxes
-from ctsdk.data.readers.files import NumberedPaths, find_present, open_files
+from ctsdk.data.readers.checks import check_option, read_finite_boxes
+from ctsdk.data.readers.files import find_present
+from ctsdk.data.readers.frames import NumberedPaths, open_frames
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import read_flags, read_text
 from ctsdk.data.videos import Video
@@ -52,7 +54,7 @@ def open_lasot(root: Path, *, split: str = "test", present: str = "all") -> Vide
     Args:
         root: the folder that holds the classes, or the folder ``LaSOTBenchmark`` around them; or an LMDB.
         split: ``test``, the 280 of the official protocol II; ``train``, the other 1120; ``all``, sorted by name.
-        present: ``all`` expects every video of the list; ``only`` leaves out those whose folder is not there.
+        present: ``all`` expects every video of the list; ``only`` leaves out those without a folder.
 
     Raises:
         ConfigError: an option has an unknown value.
@@ -69,7 +71,7 @@ def open_lasot_ext(root: Path, *, present: str = "all") -> VideoDataset:
 
     Args:
         root: the folder that holds the classes, or an LMDB.
-        present: ``all`` expects every video of the list; ``only`` leaves out those whose folder is not there.
+        present: ``all`` expects every video of the list; ``only`` leaves out those without a folder.
 
     Raises:
         ConfigError: `present` has an unknown value.
@@ -105,7 +107,7 @@ def _open(root: Path, dataset: str, split: str, names: tuple[str, ...], present:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads a video when it is asked for."""
+    """Reads the video of an index."""
 
     files: Files
     prefix: str

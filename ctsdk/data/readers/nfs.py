@@ -1,27 +1,27 @@
 """NFS, Need for Speed, at 30 frames a second: 100 videos, in either of two layouts.
 
-The one that the OSTrack family expects was packed by the authors of pytracking::
+The layout of the OSTrack family, packed by the authors of pytracking::
 
     sequences/<video>/00001.jpg    the frames
     anno/nfs_<video>.txt           a row per frame: x, y, w, h, separated by tabs
 
-The official one, of which the folders called 30 are read::
+The official layout, of which the folders ``30`` are read::
 
     <video>/30/<video>/00001.jpg   the frames
     <video>/30/<video>.txt         a row per frame: id x1 y1 x2 y2 frame lost occluded generated "label"
 
-There the size of a box is x2 - x1 and y2 - y1, and rows may stand for 240 frames a second, of which every eighth is
-taken.
+In the official layout the size of a box is x2 - x1 and y2 - y1. Its rows may be at 240 frames a second; then every
+eighth row is taken.
 
-The boxes of the two are not the same: those of the first layout come from result files and, in some videos, do not keep
-step with the frames.
+The two layouts have different boxes: those of the first come from result files, and in some videos they are out of step
+with the frames.
 
-Rows and frames may differ by one in either layout; what goes beyond the shorter of them is left out, as in the GOT-10k
-toolkit. Neither that toolkit nor the family looks at the flags ``lost``, ``occluded`` and ``generated`` of the official
-layout: they are labels here, and every frame counts as visible.
+In either layout, the numbers of rows and frames may differ by one; the extra row or frame is left out, as in the
+GOT-10k toolkit. The flags ``lost``, ``occluded`` and ``generated`` of the official layout become labels. As in that
+toolkit and in the OSTrack family, they have no influence: every frame counts as visible.
 
-Videos are called as the result files of the OSTrack family are, ``nfs_Gymnastics`` for the video ``Gymnastics``. Their
-one attribute, OCC, says that the target is occluded somewhere.
+Videos are named as in the result files of the OSTrack family: ``nfs_Gymnastics`` for the video ``Gymnastics``. The only
+attribute, OCC, means that the target is occluded in some frames.
 
 Source: botaoye/OSTrack @ 33b5e12, lib/test/evaluation/nfsdataset.py (names, order, frames, classes, occlusion);
 got-10k/toolkit @ 956e728, got10k/datasets/nfs.py (the official layout).
@@ -36,8 +36,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.readers.checks import are_present, list_images, open_frames, read_finite_boxes
-from ctsdk.data.readers.files import NumberedPaths, open_files
+from ctsdk.data.readers.checks import are_present, read_finite_boxes
+from ctsdk.data.readers.frames import NumberedPaths, list_images, open_frames
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import LARGEST_PX, read_lines
 from ctsdk.data.videos import Video
@@ -60,11 +61,11 @@ _Annotation: TypeAlias = "tuple[NDArray[np.float64], Mapping[str, NDArray[np.int
 
 
 def open_nfs(root: Path, *, present: str = "all") -> VideoDataset:
-    """Return the videos of NFS, in the order of the family's table; which layout `root` has is found out.
+    """Return the videos of NFS, in the order of the OSTrack family; the layout of `root` is detected.
 
     Args:
         root: the folder that holds ``anno`` and ``sequences``, or ``airboard_1`` and so on.
-        present: ``all`` expects every video of the list; ``only`` leaves out those whose folder is not there.
+        present: ``all`` expects every video of the list; ``only`` leaves out those without a folder.
 
     Raises:
         ConfigError: `present` has an unknown value.
@@ -85,7 +86,7 @@ def open_nfs(root: Path, *, present: str = "all") -> VideoDataset:
 
 @dataclass(frozen=True)
 class _Video:
-    """A row of the table; `num_frames` is of the first layout."""
+    """A row of the table; `num_frames` is that of the first layout."""
 
     name: str
     num_frames: int
@@ -103,7 +104,7 @@ def _read_videos() -> tuple[_Video, ...]:
 
 @dataclass(frozen=True)
 class _Packed:
-    """Reads a video of the layout of pytracking when it is asked for."""
+    """Reads the video of an index from the layout of pytracking."""
 
     files: Files
     videos: tuple[_Video, ...]
@@ -118,12 +119,12 @@ class _Packed:
                 f"{self.files.place(truth)} has {len(boxes)} rows for {len(frames)} frames; expected one a frame, or "
                 "one more or less. Copy the annotations again, all of one release."
             )
-        return _sequence(self.files, video, frames, (boxes, {}))
+        return _make_video(self.files, video, frames, (boxes, {}))
 
 
 @dataclass(frozen=True)
 class _Official:
-    """Reads a video of the official layout when it is asked for."""
+    """Reads the video of an index from the official layout."""
 
     files: Files
     videos: tuple[_Video, ...]
@@ -143,10 +144,10 @@ class _Official:
             )
         boxes = np.concatenate([rows[:, 1:3], rows[:, 3:5] - rows[:, 1:3]], axis=1)
         labels = {name: rows[:, 6 + number].astype(np.int64) for number, name in enumerate(_FLAGS)}
-        return _sequence(self.files, video, images, (boxes, labels))
+        return _make_video(self.files, video, images, (boxes, labels))
 
 
-def _sequence(files: Files, video: _Video, frames: Sequence[str], annotation: _Annotation) -> Video:
+def _make_video(files: Files, video: _Video, frames: Sequence[str], annotation: _Annotation) -> Video:
     boxes, labels = annotation
     num_frames = min(len(boxes), len(frames))
     return Video(

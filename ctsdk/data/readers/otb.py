@@ -6,14 +6,14 @@
     <Folder>/groundtruth_rect.txt      a row per frame: x y w h, separated by commas, tabs or blanks
     <Folder>/groundtruth_rect.<k>.txt  the same, where a folder has several targets
 
-A folder may hold more frames than the target has rows; which ones belong to it is said by the table that comes with
-ctsdk. Jogging and Skating2 have two targets each. Human4 has one, in its second file; its first one is empty.
+A folder may hold more frames than the target has rows; a table that comes with ctsdk lists the frames of each target.
+Jogging and Skating2 have two targets each. Human4 has one, in its second file; its first one is empty.
 
 The data set flags no absent target, so every frame counts as visible.
 
 Source: botaoye/OSTrack @ 33b5e12, lib/test/evaluation/otbdataset.py (frames, names, order, classes);
 visionml/pytracking @ 7eb9e74, pytracking/evaluation/dataset_attribute_specs/otb_attributes.json (attributes);
-got-10k/toolkit @ 956e728, got10k/datasets/otb.py (its names; frames agree but for those left out of Tiger1).
+got-10k/toolkit @ 956e728, got10k/datasets/otb.py (its names; the frames are the same, except those left out of Tiger1).
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.readers.checks import are_present, check_option, check_row_count, open_frames, read_finite_boxes
-from ctsdk.data.readers.files import NumberedPaths, open_files
+from ctsdk.data.readers.checks import are_present, check_option, check_row_count, read_finite_boxes
+from ctsdk.data.readers.frames import NumberedPaths, open_frames
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
@@ -43,14 +44,14 @@ _RULES: Final = ("ostrack", "got10k")
 
 
 def open_otb(root: Path, *, rules: str = "ostrack", present: str = "all") -> VideoDataset:
-    """Return the targets of OTB100, in the order of the alphabet.
+    """Return the targets of OTB100, in alphabetical order.
 
     Args:
         root: the folder that holds ``Basketball``, ``Biker`` and so on.
         rules: ``ostrack``: names such as ``Jogging_1`` and ``Human4_2``, and Tiger1 begins with its sixth frame, as in
             the OSTrack family and in pytracking. ``got10k``: names such as ``Jogging.1`` and ``Human4``, and Tiger1 is
             whole, as in the GOT-10k toolkit.
-        present: ``all`` expects every target of the list; ``only`` leaves out those whose folder is not there.
+        present: ``all`` expects every target of the list; ``only`` leaves out those without a folder.
 
     Raises:
         ConfigError: an option has an unknown value.
@@ -69,7 +70,7 @@ def open_otb(root: Path, *, rules: str = "ostrack", present: str = "all") -> Vid
 
 @dataclass(frozen=True)
 class _Target:
-    """A row of the table; the first `num_left_out` frames are neither shown nor scored, though they have rows."""
+    """A row of the table. The first `num_left_out` frames are not used, although they have boxes."""
 
     name: str
     folder: str
@@ -102,7 +103,7 @@ def _read_targets(rules: str) -> tuple[_Target, ...]:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads a video when it is asked for."""
+    """Reads the video of an index."""
 
     files: Files
     targets: tuple[_Target, ...]

@@ -1,4 +1,4 @@
-"""Data sets of one's own: a folder with folders of images or video files, and a text file of boxes for each.
+"""Your own videos: folders of images, or video files, each with a text file of boxes.
 
 ::
 
@@ -19,7 +19,9 @@ import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.images import IMAGE_SUFFIXES, natural_order
-from ctsdk.data.readers.files import Folder, ImageFiles, open_files
+from ctsdk.data.readers.files import Folder
+from ctsdk.data.readers.frames import ImageFiles
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.text import read_boxes
 from ctsdk.data.readers.video_files import VIDEO_SUFFIXES, open_video_file
 from ctsdk.data.videos import Video
@@ -41,16 +43,16 @@ def open_own(root: Path) -> VideoDataset:
 
     A video is a sub-folder of images or a video file. Its boxes are in a text file beside it, of the same name and
     ending in ``.txt``; those of a sub-folder may be in it instead, as ``groundtruth.txt``. The file has a line
-    ``left,top,width,height`` in pixels, counted from 0, for each frame, or for the first one only; tabs and blanks
-    separate as well as commas. ``nan,nan,nan,nan``, or a width or height of 0, says that the target is absent. Names
-    that begin with a dot and all other files are left alone.
+    ``left,top,width,height`` in pixels, counted from 0, for each frame, or for the first one only. Commas, tabs and
+    blanks separate the numbers. ``nan,nan,nan,nan``, or a width or height of 0, means that the target is absent. Other
+    files, and names that begin with a dot, are ignored.
 
     Args:
         root: of the data; or an LMDB of these paths, without video files.
 
     Raises:
-        DataError: there is no video, or one without boxes, or two have the same name. What is wrong inside the files is
-            said when the video is read.
+        DataError: there is no video, or one without boxes, or two have the same name. Errors inside the files are
+            reported when the video is read.
     """
     files = open_files(root)
     videos: dict[str, _Video] = {}
@@ -84,7 +86,7 @@ class _Video:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Called with a number, it returns that video."""
+    """Reads the video of an index."""
 
     files: Files
     videos: tuple[_Video, ...]
@@ -102,7 +104,7 @@ class _Reader:
 
 
 def _video(files: Files, entry: str) -> _Video | None:
-    """Return the video that something in the root is, if it is one."""
+    """Return the video of an entry of the root, or None if it is no video."""
     path = PurePosixPath(entry)
     is_folder = files.root.joinpath(entry).is_dir() if isinstance(files, Folder) else files.exists(f"{entry}/")
     if entry.startswith(".") or not (is_folder or path.suffix.lower() in VIDEO_SUFFIXES):
@@ -124,7 +126,7 @@ def _video(files: Files, entry: str) -> _Video | None:
 
 
 def _boxes(files: Files, path: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return boxes, (N, 4), all zero where the file has NaN, and where the target is visible, (N,)."""
+    """Return the boxes, (N, 4), zero instead of NaN, and whether the target is visible, (N,)."""
     boxes_xywh_px = read_boxes(files, path)
     absent = np.isnan(boxes_xywh_px).all(axis=1)
     wrong = (boxes_xywh_px[:, 2:] < 0).any(axis=1) | (np.isnan(boxes_xywh_px).any(axis=1) & ~absent)
@@ -134,17 +136,17 @@ def _boxes(files: Files, path: str) -> tuple[NDArray[np.float64], NDArray[np.boo
             f"{files.place(path)}, line {row + 1}: {boxes_xywh_px[row].tolist()}; expected left, top, width and height "
             "in pixels, none of them negative but the corner, or nan four times where the target is absent."
         )
-    # Most rules of evaluation refuse NaN in the truth; an empty box says the same.
+    # Most protocols refuse NaN in the true boxes; an empty box has the same meaning.
     boxes_xywh_px[absent] = 0.0
     return boxes_xywh_px, np.asarray((boxes_xywh_px[:, 2:] > 0).all(axis=1), dtype=np.bool_)
 
 
 def _frames(files: Files, video: _Video, num_boxes: int) -> tuple[int, Callable[[int], NDArray[np.uint8]]]:
-    """Return the number of frames, and what reads one."""
+    """Return the number of frames, and the function that reads one."""
     if not video.is_folder:
         assert isinstance(files, Folder)
         video_file = open_video_file(files.root / video.path)
-        # One box is for the first frame, so it says nothing of their number.
+        # A single box is that of the first frame and does not give the number of frames.
         return video_file.num_frames(num_boxes if num_boxes > 1 else None), video_file
     images = [PurePosixPath(name) for name in files.names(video.path)]
     images = [image for image in images if image.suffix.lower() in IMAGE_SUFFIXES and image.name[0] != "."]

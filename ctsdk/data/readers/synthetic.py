@@ -1,4 +1,4 @@
-"""Synthetic videos as a data set, so that a tracker can be measured where no data set is at hand."""
+"""Synthetic videos as a data set, to evaluate a tracker without a data set on disk."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["open_synthetic"]
 def open_synthetic(root: Path | None = None, *, count: str = "40", seed: str = "2") -> VideoDataset:
     """Return seeded videos with exact boxes, made of photographs.
 
-    The defaults are the videos that the demo measures on: no training on built-in data sees their photographs.
+    The defaults give the videos of the demo's evaluation; their photographs are not used in training.
 
     Args:
         root: a folder of photographs; None for the held-out ones of scikit-image.
         count: how many videos.
-        seed: what they depend on besides the photographs.
+        seed: of the videos.
 
     Raises:
-        ConfigError: `count` or `seed` is no such number.
+        ConfigError: `count` or `seed` is no number, or too small.
         DataError: the photographs cannot be read, or scikit-image is not installed.
     """
     num_videos, first_seed = _whole_number("count", count, least=1), _whole_number("seed", seed, least=0)

@@ -1,4 +1,4 @@
-"""Lists that come with ctsdk because no file of the data set on disk says them.
+"""Lists that come with ctsdk because the data sets do not include them.
 
 ::
 
@@ -27,7 +27,7 @@ __all__ = ["read_table"]
 
 @functools.cache
 def read_table(name: str) -> tuple[str, ...]:
-    """Return the lines of a table, without comments: lines that begin with ``#``. A name in ``.gz`` is unpacked."""
+    """Return the lines of a table without its comments, which begin with ``#``; names in ``.gz`` are unpacked."""
     data = resources.files(__package__).joinpath("tables", name).read_bytes()
     text = (gzip.decompress(data) if name.endswith(".gz") else data).decode()
     return tuple(line for line in text.splitlines() if not line.startswith("#"))

@@ -1,7 +1,7 @@
-"""Numbers in annotation files. A message names the file and the line.
+"""Numbers in annotation files. Error messages name the file and the line.
 
-Tools wrote these files on many machines: lines may end in CRLF, the last one without an end, and a byte order mark may
-come first. What a file says is taken as it is; what it does not say is an error, never a guess.
+The files come from many tools and systems: lines may end in CRLF, the last line may have no end, and the file may begin
+with a byte order mark. Numbers are taken as they are; missing or wrong ones are an error and never guessed.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["LARGEST_PX", "read_boxes", "read_flags", "read_lines", "read_rows", "read_text"]
 
 LARGEST_PX: Final = 10**9
-"""The largest coordinate that is one: more than any image has, and small enough for differences and products."""
+"""The largest valid coordinate: larger than any image, and small enough for differences and products."""
 
-# Boxes of hours of video.
+# Enough for the boxes of hours of video.
 _MAX_BYTES: Final = 16 << 20
 _SEPARATORS = re.compile(r"\s*,\s*|\s+")
 
 
 def read_text(files: Files, path: str) -> str:
-    """Return a text file; its lines end in a newline, whatever they end in on disk.
+    """Return the content of a text file, with every line ending as a newline.
 
     Raises:
         DataError: the file is missing, too long, or no UTF-8 text.
@@ -58,9 +58,9 @@ def read_rows(files: Files, path: str, width: int | None) -> list[list[float]]:
     """Return the numbers of each line; they are separated by a comma, a tab or blanks, and NaN is a number.
 
     Args:
-        files: where the file is.
+        files: of the data set.
         path: of the file.
-        width: how many numbers a line has; None for as many as the first one.
+        width: how many numbers each line has; None for as many as the first line.
 
     Raises:
         DataError: the file is missing or empty, or a line holds something else.
@@ -120,14 +120,14 @@ def _words_of(line: str) -> list[str]:
 
 
 def _parse_fast(lines: Sequence[str]) -> NDArray[np.float64] | None:
-    """Return (N, 4) numbers, or None for lines that have to be looked at one by one."""
+    """Return (N, 4) numbers, or None if the lines must be parsed one by one."""
     if not lines:
         return None
     try:
         rows = np.loadtxt(lines, delimiter="," if "," in lines[0] else None, comments=None, ndmin=2)
     except ValueError:
         return None
-    # NumPy leaves out empty lines, which are wrong inside a file.
+    # NumPy skips empty lines, which are an error inside a file.
     return rows if rows.shape == (len(lines), 4) else None
 
 
@@ -135,7 +135,7 @@ def _rows(lines: Sequence[str], place: str, width: int | None) -> list[list[floa
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            # Python reads 1_0 as a number; no tool writes one so.
+            # Python accepts 1_0 as a number; no tool writes that.
             row = [float(word) for word in _SEPARATORS.split(line.strip())] if "_" not in line else []
         except ValueError:
             row = []

@@ -6,9 +6,9 @@
     <video>/groundtruth.txt               a row per frame: x,y,w,h; 0,0,0,0 where the target is absent
     <video>/language.txt                  the sentence, in the first line
 
-The names of the frames follow no rule. They are sorted as text, as in the OSTrack family, even where that puts 10.png
-before 2.png. A target counts as visible unless its row is all zeros, which is what the flags of the data set's own
-toolkit say. One image more than rows is left out; there may be no other difference.
+The frames have no common naming scheme. They are sorted as text, as in the OSTrack family, even where that puts 10.png
+before 2.png. A target counts as visible unless its row is all zeros; this agrees with the flags of the official
+toolkit. If there is one more image than rows, it is left out; any other difference is an error.
 
 Source: botaoye/OSTrack @ 33b5e12, lib/test/evaluation/tnl2kdataset.py.
 """
@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.readers.checks import list_images, open_frames, read_finite_boxes
-from ctsdk.data.readers.files import Folder, open_files
+from ctsdk.data.readers.checks import read_finite_boxes
+from ctsdk.data.readers.files import Folder
+from ctsdk.data.readers.frames import list_images, open_frames
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.text import read_lines
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
@@ -44,7 +46,7 @@ def open_tnl2k(root: Path) -> VideoDataset:
     Raises:
         DataError: there is no such folder, or there are no folders in it.
     """
-    open_files(root)  # which checks that it is there
+    open_files(root)  # checks that the folder exists
     names = tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
     if not names:
         raise DataError(f"{root} holds no folders; expected one for each video of TNL2K. Check the path.")
@@ -53,7 +55,7 @@ def open_tnl2k(root: Path) -> VideoDataset:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads a video when it is asked for."""
+    """Reads the video of an index."""
 
     files: Files
     names: tuple[str, ...]

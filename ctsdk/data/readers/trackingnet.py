@@ -8,12 +8,12 @@
     TEST/                      the same, with one row per video: the other boxes are not public
 
 As LMDB: one environment per chunk, ``TRAIN_0_lmdb`` and so on, with the paths below that chunk, and beside them a file
-``seq_list.json`` with ``[chunk, id]`` for each video; without it, the keys say which videos there are.
+``seq_list.json`` with ``[chunk, id]`` for each video; without it, the videos are found by the keys.
 
-Rows may begin with blanks and end in CRLF. No file says where the target cannot be seen. Videos are ordered by chunk
-and name, whatever order the disk or the list has, so that a seed draws the same samples everywhere. The class of a
-video is looked up in a table that comes with ctsdk; a video that is not in it has none. There are as many frames to
-train on as rows: an annotation that was cut at the end of a row shortens its video.
+Rows may begin with blanks and end in CRLF. There are no labels of visibility. Videos are ordered by chunk and name,
+independently of the disk and the list, so that a seed draws the same samples everywhere. The class of a video is looked
+up in a table that comes with ctsdk; a video that is not in it has none. A training video has as many frames as rows, so
+an annotation that was cut off at the end of a row shortens its video.
 
 Source: botaoye/OSTrack @ 33b5e12, lib/train/dataset/tracking_net.py, tracking_net_lmdb.py,
 lib/test/evaluation/trackingnetdataset.py; got-10k/toolkit @ 956e728, got10k/datasets/trackingnet.py.
@@ -30,8 +30,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.readers.checks import check_option, open_frames, read_finite_boxes
-from ctsdk.data.readers.files import Folder, NumberedPaths, find_numbered, find_present, open_files
+from ctsdk.data.readers.checks import check_option, read_finite_boxes
+from ctsdk.data.readers.files import Folder, find_present
+from ctsdk.data.readers.frames import NumberedPaths, find_numbered, open_frames
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import read_text
 from ctsdk.data.videos import Video
@@ -56,8 +58,8 @@ def open_trackingnet(root: Path, *, split: str = "test", chunks: str = "all", pr
         root: the folder that holds ``TRAIN_0`` and so on, or their LMDBs.
         split: ``train`` or ``test``.
         chunks: numbers of the training chunks, such as ``0,1,2``, or ``all`` for all twelve.
-        present: ``all`` expects every chunk that is asked for, and every video of it; ``only`` leaves out the chunks
-            and the videos whose folder is not there.
+        present: ``all`` expects every chunk of `chunks` with every video; ``only`` leaves out missing chunks and videos
+            without a folder.
 
     Raises:
         ConfigError: an option has an unknown value.
@@ -86,9 +88,9 @@ class _Chunk:
     """A part of the data set.
 
     Attributes:
-        files: where it is.
-        prefix: what stands before its paths.
-        videos: their names, sorted.
+        files: of the chunk.
+        prefix: of its paths.
+        videos: names of its videos, sorted.
     """
 
     files: Files
@@ -98,7 +100,7 @@ class _Chunk:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads a video when it is asked for."""
+    """Reads the video of an index."""
 
     videos: tuple[tuple[_Chunk, str], ...]
     is_test: bool
@@ -134,16 +136,16 @@ def _read_chunks(text: str) -> list[int]:
 
 
 def _open_chunk(root: Path, name: str, listed: Mapping[str, Sequence[str]] | None, only_present: bool) -> _Chunk | None:
-    """Return a chunk; None if it is not there and need not be.
+    """Return a chunk; None if it is missing and may be.
 
     Args:
         root: of the data set.
         name: of the chunk: ``TRAIN_0``.
-        listed: the videos of each chunk that is an LMDB, or None where no list says.
-        only_present: whether to leave out what is not there.
+        listed: the videos of each chunk that is an LMDB, or None without a list.
+        only_present: whether to leave out what is missing.
 
     Raises:
-        DataError: it is not there.
+        DataError: it is missing.
     """
     environment = root / f"{name}_lmdb"
     is_lmdb = environment.is_dir()

@@ -1,11 +1,9 @@
-"""Tracks of ImageNet-VID, and the JSON files that keep them, because finding them takes minutes."""
+"""Tracks of ImageNet-VID, and the JSON files that cache them, because finding them takes minutes."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +12,7 @@ import numpy as np
 from ctsdk.data.readers.documents import read_json
 from ctsdk.data.readers.files import Folder
 from ctsdk.errors import DataError
+from ctsdk.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -91,7 +90,7 @@ def read_official_tracks(files: Files, path: str) -> list[Track]:
             visible=_whole(entry["target_visible"], None).astype(np.bool_),
         )
 
-    return _made(read_json(files, path), official_track, files.place(path))
+    return _make_all(read_json(files, path), official_track, files.place(path))
 
 
 def read_tracks(path: Path, split: str, rule: str) -> list[Track]:
@@ -109,36 +108,28 @@ def read_tracks(path: Path, split: str, rule: str) -> list[Track]:
             f"{path} says that it is {header}; expected {expected}. Give another path for the cache, or delete the "
             "file to have it written again."
         )
-    return _made(content.get("tracks"), _kept_track, str(path))
+    return _make_all(content.get("tracks"), _read_track, str(path))
 
 
 def write_tracks(path: Path, split: str, rule: str, tracks: Sequence[Track]) -> None:
-    """Write tracks to a JSON file, whole or not at all; missing folders are made.
+    """Write tracks to a JSON file, atomically; missing folders are created.
 
     Raises:
-        DataError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     entries = [
         {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(track).items()}
         for track in tracks
     ]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps({**_header(split, rule), "tracks": entries}), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        # What cannot be removed was never there; the error on its way says more.
-        with suppress(OSError):
-            temporary.unlink()
-        raise DataError(f"the cache {path} cannot be written: {error}. Give a path that can be written to.") from error
 
 
 def _header(split: str, rule: str) -> dict[str, str]:
     return {"content": _CONTENT, "split": split, "rule": rule}
 
 
-def _kept_track(entry: Mapping[str, object]) -> Track:
+def _read_track(entry: Mapping[str, object]) -> Track:
     return Track(
         name=str(entry["name"]),
         folder=str(entry["folder"]),
@@ -150,8 +141,8 @@ def _kept_track(entry: Mapping[str, object]) -> Track:
     )
 
 
-def _made(entries: object, make: Callable[[Mapping[str, object]], Track], place: str) -> list[Track]:
-    """Return the tracks that `make` makes of the entries of a file."""
+def _make_all(entries: object, make: Callable[[Mapping[str, object]], Track], place: str) -> list[Track]:
+    """Return the track of each entry of a file."""
     if not isinstance(entries, list):
         raise DataError(f"{place} holds {entries!r:.60} where a list of tracks was expected. Delete the file.")
     tracks = []

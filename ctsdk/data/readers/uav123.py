@@ -6,10 +6,10 @@
     anno/UAV123/<annotation>.txt           a row per frame: x,y,w,h; NaN,NaN,NaN,NaN where the target is absent
     anno/UAV20L/<annotation>.txt           the same, for UAV20L
 
-Which frames belong to which annotation is said by no file of the data set; the table that comes with ctsdk says it.
+The data set does not say which frames belong to which annotation; a table that comes with ctsdk does.
 
-Videos of UAV123 are called as the result files of the OSTrack family are, ``uav_bike1`` for the annotation ``bike1``.
-That family has no UAV20L; its videos are called as their annotations are, as in the results of the GOT-10k toolkit.
+Videos of UAV123 are named as in the result files of the OSTrack family: ``uav_bike1`` for the annotation ``bike1``.
+That family does not use UAV20L; its videos are named like their annotations, as in the GOT-10k toolkit.
 
 Source: botaoye/OSTrack @ 33b5e12, lib/test/evaluation/uavdataset.py (UAV123: frames, names, order, classes);
 visionml/pytracking @ 7eb9e74, pytracking/evaluation/dataset_attribute_specs/UAV123_attributes.json (attributes);
@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.readers.checks import are_present, check_option, check_row_count, open_frames
-from ctsdk.data.readers.files import NumberedPaths, open_files
+from ctsdk.data.readers.checks import are_present, check_option, check_row_count
+from ctsdk.data.readers.frames import NumberedPaths, open_frames
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import read_boxes
 from ctsdk.data.videos import Video
@@ -50,7 +51,7 @@ def open_uav123(root: Path, *, split: str = "UAV123", present: str = "all") -> V
     Args:
         root: the folder that holds ``anno`` and ``data_seq``.
         split: ``UAV123`` or ``UAV20L``.
-        present: ``all`` expects every video of the list; ``only`` leaves out those whose folder is not there.
+        present: ``all`` expects every video of the list; ``only`` leaves out those without a folder.
 
     Raises:
         ConfigError: an option has an unknown value.
@@ -87,14 +88,14 @@ def _read_videos(split: str) -> tuple[_Video, ...]:
         folder = f"data_seq/UAV123/{place}"
         frames = NumberedPaths(folder, int(first), int(last) - int(first) + 1, 6)
         name, truth = _PREFIXES[split] + annotation, f"anno/{split}/{annotation}.txt"
-        # Of UAV20L neither class nor attributes are known.
+        # Videos of UAV20L have neither class nor attributes.
         videos.append(_Video(name, truth, folder, frames, "".join(words[:1]), tuple(words[1:])))
     return tuple(videos)
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads a video when it is asked for."""
+    """Reads the video of an index."""
 
     files: Files
     videos: tuple[_Video, ...]
@@ -116,7 +117,7 @@ class _Reader:
 
 
 def _visible(boxes: NDArray[np.float64], place: str) -> NDArray[np.bool_]:
-    """Return (N,), False where a row is NaN; a row that is so in part is refused."""
+    """Return (N,), False where a row is NaN; a row with some NaN is refused."""
     is_nan = np.isnan(boxes)
     is_partly = is_nan.any(axis=1) & ~is_nan.all(axis=1)
     if is_partly.any():

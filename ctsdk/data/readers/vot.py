@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.readers.checks import are_present, check_option, open_frames
-from ctsdk.data.readers.files import open_files
+from ctsdk.data.readers.checks import are_present, check_option
+from ctsdk.data.readers.frames import open_frames
+from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.text import LARGEST_PX, read_lines
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
@@ -47,7 +48,7 @@ __all__ = ["open_vot"]
 
 _POLYGONS: Final = ("bounds", "area")
 _SEPARATORS: Final = re.compile(r"\s*,\s*|\s+")
-# No more digits than a number may have.
+# A field width of at most one digit.
 _NUMBER: Final = re.compile(r"%(0?\d?)d")
 _DEFAULT_PATTERN: Final = "%08d.jpg"
 
@@ -64,7 +65,7 @@ def open_vot(root: Path, *, polygon: str = "bounds", present: str = "all") -> Vi
         polygon: how a polygon becomes a rectangle. ``bounds``: the smallest one around it, as in pytracking and the
             OSTrack family. ``area``: around the mean of the corners, in the proportions of ``bounds`` but with the
             area of the polygon, one pixel added to each side, as in the GOT-10k toolkit; for four corners only.
-        present: ``all`` expects every video of the list; ``only`` leaves out those whose folder is not there.
+        present: ``all`` expects every video of the list; ``only`` leaves out those without a folder.
 
     Raises:
         ConfigError: an option has an unknown value.
@@ -86,7 +87,7 @@ def open_vot(root: Path, *, polygon: str = "bounds", present: str = "all") -> Vi
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads a video when it is asked for."""
+    """Reads the video of an index."""
 
     files: Files
     names: tuple[str, ...]
@@ -161,7 +162,7 @@ def _same_area(corners: NDArray[np.float64]) -> _Box:
         raise ValueError("polygon=area takes polygons of four corners; use polygon=bounds")
     centre_x, centre_y = corners.mean(axis=0)
     _, _, width, height = _bounds(corners)
-    # As if the polygon were a turned rectangle.
+    # The area of a rotated rectangle with these sides.
     area = float(np.linalg.norm(corners[0] - corners[1]) * np.linalg.norm(corners[1] - corners[2]))
     if width * height == 0:
         raise ValueError("expected a polygon with an area")
@@ -177,7 +178,7 @@ def _mask_box(text: str) -> _Box:
     left, top, width, height, *runs = numbers
     if max(map(abs, numbers)) > LARGEST_PX or min(width, height, *runs, 0) < 0 or sum(runs) > width * height:
         raise ValueError(f"expected runs of a mask of {width} x {height} pixels")
-    # The pixels themselves are never made: a few digits can ask for any number of them.
+    # The mask itself is never made, because a few digits can ask for any size.
     bounds = [_run_bounds(end - run, end, width) for run, end in _runs_inside(runs)]
     if not bounds:
         return _NO_BOX
@@ -195,12 +196,12 @@ def _runs_inside(runs: Sequence[int]) -> list[tuple[int, int]]:
 def _run_bounds(start: int, end: int, width: int) -> tuple[int, int, int, int]:
     """Return the first column and row, and the last ones, of the pixels from `start` up to `end`, row by row."""
     (row, column), (last_row, last_column) = divmod(start, width), divmod(end - 1, width)
-    # What goes on in the next row has met both edges.
+    # A run that continues in the next row touches both edges.
     return (column, row, last_column, last_row) if row == last_row else (0, row, width - 1, last_row)
 
 
 def _read_pattern(files: Files, name: str) -> tuple[str, str, str]:
-    """Return what stands before the number of a frame in its path, how the number is written, and what comes after."""
+    """Return the path of a frame in parts: the text before its number, the digits of the number, the text after it."""
     path = f"{name}/sequence"
     pattern = f"color/{_DEFAULT_PATTERN}"
     for line in read_lines(files, path) if files.exists(path) else []:

@@ -1,7 +1,7 @@
-"""What cannot be read: counted, said once, and an end to the run where it is more than a few files.
+"""Unreadable files: log each once, stop the run above a threshold.
 
-A data set of a million files has some that are damaged. A sample that meets one is drawn again; but a disk that is
-gone, or a data set that was copied by half, must not quietly turn one mixture into another.
+A data set of a million files has some that are damaged. A sample that meets one is drawn again. But a missing disk, or
+a data set that was copied only in part, must not silently change the mixture of data sets.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ctsdk.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["FaultLog", "UnreadableError", "reading"]
+__all__ = ["UnreadableError", "UnreadableFiles", "reading"]
 
-# Below this number, a share says nothing.
-_LEAST_FAULTS = 10
+# Below this number, a share means nothing.
+_MIN_ERRORS = 10
 _NUM_SHOWN = 5
 
 _logger = logging.getLogger(__name__)
@@ -43,39 +43,39 @@ def reading() -> Iterator[None]:
 
 
 @dataclass
-class FaultLog:
-    """Counts what could not be read, and logs a warning for each file once.
+class UnreadableFiles:
+    """The files that could not be read so far.
 
     Attributes:
-        max_share: faults per sample above which :meth:`add` raises, once there are ten of them; 0 to raise at the
+        max_share: read errors per sample above which :meth:`add` raises, once there are ten of them; 0 to raise at the
             first.
         num_samples: samples made so far.
-        num_faults: how often something could not be read.
-        reasons: what was said, each message once, the first ones first.
+        num_errors: read errors so far.
+        messages: their messages, each once, the first ones first.
     """
 
     max_share: float
     num_samples: int = 0
-    num_faults: int = 0
-    reasons: dict[str, None] = field(default_factory=dict)
+    num_errors: int = 0
+    messages: dict[str, None] = field(default_factory=dict)
 
-    def add(self, num_samples: int, reasons: Sequence[str]) -> None:
-        """Count samples, and the faults that were met on the way to them.
+    def add(self, num_samples: int, messages: Sequence[str]) -> None:
+        """Count samples and the read errors that occurred while they were made; log each new message as a warning.
 
         Raises:
-            DataError: there are too many faults.
+            DataError: there are too many errors.
         """
         self.num_samples += num_samples
-        self.num_faults += len(reasons)
-        for reason in reasons:
-            if reason not in self.reasons:
-                self.reasons[reason] = None
-                _logger.warning("the sample is drawn again: %s", reason)
-        allowed = max(_LEAST_FAULTS - 1, self.max_share * self.num_samples) if self.max_share else 0
-        if self.num_faults > allowed:
-            shown = "\n".join(f"- {reason}" for reason in list(self.reasons)[:_NUM_SHOWN])
+        self.num_errors += len(messages)
+        for message in messages:
+            if message not in self.messages:
+                self.messages[message] = None
+                _logger.warning("the sample is drawn again: %s", message)
+        allowed = max(_MIN_ERRORS - 1, self.max_share * self.num_samples) if self.max_share else 0
+        if self.num_errors > allowed:
+            shown = "\n".join(f"- {message}" for message in list(self.messages)[:_NUM_SHOWN])
             raise DataError(
-                f"{self.num_faults} times in {self.num_samples} samples something could not be read; expected at most "
-                f"{self.max_share:g} a sample. Repair the data, or raise max_unreadable. {len(self.reasons)} different "
-                f"messages, the first of them:\n{shown}"
+                f"{self.num_errors} times in {self.num_samples} samples something could not be read; expected at most "
+                f"{self.max_share:g} a sample. Repair the data, or raise max_unreadable. {len(self.messages)} "
+                f"different messages, the first of them:\n{shown}"
             )

@@ -22,31 +22,31 @@ if TYPE_CHECKING:
 __all__ = ["Mixture"]
 
 _MAX_REJECTIONS = 1000
-# What the videos that are kept may have together: about 100 MB of annotation in each process. A video counts as some
-# frames more than it has, because single images take memory too.
-_KEPT_FRAMES = 500_000
-_FRAMES_PER_VIDEO = 50
+# Size of the cache of annotations: about 100 MB in each process. Each video counts some extra frames, because a single
+# image takes memory too.
+_MAX_CACHED_FRAMES = 500_000
+_EXTRA_FRAMES = 50
 
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
     """Data sets to draw videos from: the data set by its ratio, then a video of it uniformly.
 
-    Annotations are read when a video is drawn; those read last are kept.
+    Annotations are read when a video is drawn. The latest ones are cached.
 
     Attributes:
         datasets: a :class:`~ctsdk.data.datasets.VideoDataset` each, or a list of videos.
-        ratios: one for each data set, only their proportions count; None for the numbers of videos.
+        ratios: relative shares of the data sets; None to use their numbers of videos.
 
     Raises:
-        ConfigError: the number of ratios is another, or one is not positive.
+        ConfigError: there are not as many ratios as data sets, or a ratio is not positive.
         DataError: there is no data set, or one has no videos.
     """
 
     datasets: tuple[Sequence[Video], ...]
     ratios: tuple[float, ...] | None = None
     _shares: tuple[float, ...] = field(init=False, repr=False)
-    _recent: _Recent = field(init=False, repr=False)
+    _cache: _Cache = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         empty = [_title(dataset) for dataset in self.datasets if not len(dataset)]
@@ -58,7 +58,7 @@ class Mixture:
                 f"{len(self.datasets)} data sets have the ratios {list(ratios)}; expected a positive number for each."
             )
         object.__setattr__(self, "_shares", tuple(ratio / sum(ratios) for ratio in ratios))
-        object.__setattr__(self, "_recent", _Recent())
+        object.__setattr__(self, "_cache", _Cache())
 
     def draw(self, sampling: FrameSampling, rng: np.random.Generator) -> Video:
         """Return a video that samples can be drawn from.
@@ -67,7 +67,7 @@ class Mixture:
             UnreadableError: the annotation of the video that was drawn cannot be read.
             DataError: a data set has boxes for the first frames only, or hardly a video in it is long enough.
         """
-        # One data set takes no draw: which sample is which depends on it.
+        # No draw for a single data set: a draw here would change every sample.
         chosen = int(rng.choice(len(self.datasets), p=self._shares)) if len(self.datasets) > 1 else 0
         dataset = self.datasets[chosen]
         for _ in range(_MAX_REJECTIONS):
@@ -82,28 +82,28 @@ class Mixture:
 
     def _read(self, chosen: int, number: int) -> Video:
         key, dataset = (chosen, number), self.datasets[chosen]
-        video = self._recent.get(key)
+        video = self._cache.get(key)
         if video is None:
             with reading():
                 video = dataset[number]
             if not video.has_truth:
                 raise DataError(
-                    f"{_title(dataset)} tells only the first box of video {video.name!r}, as test sets do; training "
+                    f"{_title(dataset)} has only the first box of video {video.name!r}, as test sets do; training "
                     "takes a box for every frame. Choose another split."
                 )
-            self._recent.put(key, video)
+            self._cache.put(key, video)
         return video
 
 
 @dataclass(eq=False)
-class _Recent:
-    """The videos that were read last; a copy in another process begins without any."""
+class _Cache:
+    """The videos that were read last. A copy in another process starts empty."""
 
     videos: OrderedDict[tuple[int, int], Video] = field(default_factory=OrderedDict)
     num_frames: int = 0
 
-    def __reduce__(self) -> tuple[type[_Recent], tuple[()]]:
-        return _Recent, ()
+    def __reduce__(self) -> tuple[type[_Cache], tuple[()]]:
+        return _Cache, ()
 
     def get(self, key: tuple[int, int]) -> Video | None:
         if key in self.videos:
@@ -112,10 +112,10 @@ class _Recent:
 
     def put(self, key: tuple[int, int], video: Video) -> None:
         self.videos[key] = video
-        self.num_frames += len(video) + _FRAMES_PER_VIDEO
-        while self.num_frames > _KEPT_FRAMES:
+        self.num_frames += len(video) + _EXTRA_FRAMES
+        while self.num_frames > _MAX_CACHED_FRAMES:
             _, oldest = self.videos.popitem(last=False)
-            self.num_frames -= len(oldest) + _FRAMES_PER_VIDEO
+            self.num_frames -= len(oldest) + _EXTRA_FRAMES
 
 
 def _title(dataset: Sequence[Video]) -> str:

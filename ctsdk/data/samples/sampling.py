@@ -6,7 +6,7 @@ Source: botaoye/OSTrack @ 33b5e12, lib/train/data/sampler.py.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,34 +15,34 @@ from ctsdk.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ctsdk.config import SamplingRule
     from ctsdk.data.videos import Video
     from ctsdk.engine.batch import TrackerSpec
 
-__all__ = ["FrameSampling", "SamplingRule"]
+__all__ = ["FrameSampling"]
 
-SamplingRule: TypeAlias = Literal["causal", "trident", "trident_pro", "stark"]
-
-_LEAST_FRAMES = 20
+_MIN_FRAMES = 20
 _GAP_STEP = 5
 _MAX_REDRAWS = 100
 
 
 @dataclass(frozen=True)
 class FrameSampling:
-    """How the frames of a sample are drawn, with replacement, from those that are usable.
+    """How the frames of a sample are drawn, with replacement, from the usable frames of a video.
 
-    - ``causal``: the first template uniformly; the searches follow it by 1 to ``max_gap - 1`` frames, further templates
-      precede it by 1 to ``max_gap``. Where nothing usable is in reach, the reach grows by 5.
-    - ``trident``: the first template and the searches uniformly, apart from each other. Further templates lie within
+    - ``causal``: the first template is any frame. The searches follow it by 1 to ``max_gap - 1`` frames, further
+      templates precede it by 1 to ``max_gap``. Where no usable frame is in reach, the reach grows by 5.
+    - ``trident``: the first template and the searches are any frames, independently. Further templates lie within
       ``max_gap`` of the first search, on the side of the first template.
-    - ``trident_pro``: the same, and further templates may be any frames; without a box, the sample is drawn again.
-    - ``stark``: the same, and further templates are frames that have a box, whether or not the target is seen in it.
+    - ``trident_pro``: as ``trident``, but further templates need not be usable; where one has no box, the sample is
+      drawn again.
+    - ``stark``: as ``trident``, but further templates only need a box; the target may be invisible.
 
     Attributes:
         num_templates: templates per sample.
         num_searches: searches per sample.
-        max_gaps: one reach in frames for ``causal``; one for each further template otherwise.
-        rule: which of them.
+        max_gaps: the reach in frames; for ``causal`` one number, otherwise one for each further template.
+        rule: one of the rules above.
 
     Raises:
         ConfigError: a number is not positive, or the number of gaps does not fit the rule.
@@ -67,15 +67,15 @@ class FrameSampling:
     def of(
         cls, spec: TrackerSpec, rule: SamplingRule = "causal", max_gap: int | tuple[int, ...] | None = None
     ) -> FrameSampling:
-        """Return how samples for a tracker are drawn.
+        """Return the sampling for a tracker.
 
         Args:
             spec: the numbers of templates and searches.
             rule: as the attribute.
-            max_gap: reach in frames; one for each further template where the rule takes them. None for the spec's.
+            max_gap: the reach in frames; one number for all, or a list as in ``max_gaps``. None: that of the spec.
 
         Raises:
-            ConfigError: as the class.
+            ConfigError: a number is not positive, or the number of gaps does not fit the rule.
         """
         gaps = spec.max_gap if max_gap is None else max_gap
         if isinstance(gaps, int):
@@ -83,19 +83,19 @@ class FrameSampling:
         return cls(spec.num_templates, spec.num_searches, tuple(gaps), rule)
 
     def accepts(self, video: Video) -> bool:
-        """Whether samples are drawn from a video: from a single image always, else if it has what it :attr:`needs`."""
-        return len(video) == 1 or (len(video) >= _LEAST_FRAMES and int(video.usable.sum()) >= self._least_usable)
+        """Whether samples can be drawn from a video: from any single image, else if it has what it :attr:`needs`."""
+        return len(video) == 1 or (len(video) >= _MIN_FRAMES and int(video.usable.sum()) >= self._min_usable)
 
     @property
     def needs(self) -> str:
         """What a video must have, in words."""
         return (
-            f"at least {_LEAST_FRAMES} frames, and in at least {self._least_usable} of them a target that can be seen "
+            f"at least {_MIN_FRAMES} frames, and in at least {self._min_usable} of them a target that can be seen "
             "and has a box with an area"
         )
 
     @property
-    def _least_usable(self) -> int:
+    def _min_usable(self) -> int:
         return 2 * (self.num_templates + self.num_searches) + 1
 
     def draw(self, video: Video, rng: np.random.Generator) -> list[int] | None:
@@ -125,7 +125,7 @@ class FrameSampling:
         bases = bases[bases >= num_more]
         if not bases.size:
             return None
-        # Enough for the reach to span the whole video, however short it is at first.
+        # Enough redraws for the reach to grow over the whole video.
         for _ in range(_MAX_REDRAWS + total // _GAP_STEP):
             base = int(rng.choice(bases))
             before = np.flatnonzero(usable[max(base - gap, 0) : base]) + max(base - gap, 0)
@@ -155,6 +155,6 @@ class FrameSampling:
 
 
 def _has_box(video: Video) -> NDArray[np.bool_]:
-    """Return (N,), where there is a finite box with an area, whether or not the target can be seen."""
+    """Return (N,), True where there is a finite box with an area, whether or not the target is visible."""
     boxes = video.boxes_xywh_px
     return np.asarray(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1), dtype=np.bool_)

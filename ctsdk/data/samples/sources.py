@@ -46,7 +46,7 @@ def training_batches(
     data = config.data
     videos = _mixture(data.train) if data.train else _synthetic(data, data.seed)
     pairs = PairDataset(
-        videos, spec, config.seed, None, _augmentation(data), _sampling(data, spec), data.max_unreadable
+        videos, spec, config.seed, None, Augmentation.of(data), _sampling(data, spec), data.max_unreadable
     )
     ranks = ranks or Ranks()
     size = micro_batch_size(config.training, ranks.num_ranks)
@@ -76,7 +76,7 @@ def validation_batches(config: CompressionConfig, spec: TrackerSpec, ranks: Rank
     videos = _mixture(data.validation) if data.validation else _synthetic(data, data.seed + _VALIDATION_OFFSET)
     size, ranks = micro_batch_size(config.training), ranks or Ranks()
     length = size * config.training.validation_batches
-    augmentation = _augmentation(data).for_validation()
+    augmentation = Augmentation.of(data).for_validation()
     pairs = PairDataset(videos, spec, config.seed, length, augmentation, _sampling(data, spec), data.max_unreadable)
     return list(batches(pairs, size, start=ranks.rank, stride=ranks.num_ranks, num_workers=data.num_workers))
 
@@ -97,24 +97,13 @@ def micro_batch_size(settings: TrainingConfig, num_ranks: int = 1) -> int:
     return size
 
 
-def _augmentation(data: DataConfig) -> Augmentation:
-    return Augmentation(
-        greyscale=data.greyscale,
-        joint_flip=data.joint_flip,
-        brightness=data.brightness,
-        flip=data.flip,
-        mirror_shift_px=data.mirror_shift_px,
-        label_shift_px=data.label_shift_px,
-    )
-
-
 def _sampling(data: DataConfig, spec: TrackerSpec) -> FrameSampling:
     return FrameSampling.of(spec, data.sampling, data.max_gap)
 
 
 def _mixture(sources: Sequence[DataSource]) -> Mixture:
     ratios = [source.ratio for source in sources if source.ratio is not None]
-    return Mixture(tuple(open_dataset(source.spec) for source in sources), tuple(ratios) or None)
+    return Mixture(tuple(open_dataset(source.source) for source in sources), tuple(ratios) or None)
 
 
 def _synthetic(data: DataConfig, seed: int) -> Mixture:

@@ -1,4 +1,4 @@
-"""The crops of one sample: which ones to make, and their pixels and boxes once they are made.
+"""The crops of one sample: first which ones to cut, then their pixels and boxes.
 
 Source: botaoye/OSTrack @ 33b5e12, lib/train/data/processing.py and transforms.py.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ctsdk.crops import box_in_crop, crop_square, crop_window, import_cv2, padding_mask
-from ctsdk.data.samples.augmentation import jittered
+from ctsdk.data.samples.augmentation import jitter
 from ctsdk.data.samples.faults import reading
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from ctsdk.data.videos import Video
     from ctsdk.engine.batch import TrackerSpec
 
-__all__ = ["Cut", "Frames", "View", "draw_views", "normalised"]
+__all__ = ["Cut", "Frames", "View", "draw_views", "stack_crops"]
 
 _PATCH_SIZE = 16
 
 
 class Frames:
-    """The frames of one video that a sample is made of, each read once, when it is asked for."""
+    """The frames of one video, each read at first use and kept while a sample is made."""
 
     def __init__(self, video: Video) -> None:
         self.video = video
@@ -51,7 +51,7 @@ class Frames:
         return self._read[number]
 
     def size_px(self, number: int) -> tuple[int, int]:
-        """Return (width, height) of frame `number`, which is read only where the video does not tell.
+        """Return (width, height) of frame `number`; the frame is read only if the video does not know its size.
 
         Raises:
             UnreadableError: it cannot be read.
@@ -68,7 +68,7 @@ class Cut:
 
     Attributes:
         pixels: (size, size, 3) uint8 RGB.
-        brightness: what the pixels are to be multiplied by.
+        brightness: factor that the pixels are still to be multiplied by.
         box_xywh: the target, in shares of the crop.
     """
 
@@ -79,10 +79,10 @@ class Cut:
 
 @dataclass(frozen=True)
 class View:
-    """One crop to make.
+    """One crop to cut.
 
     Attributes:
-        frame: its number.
+        frame: number of the frame.
         box_xywh_px: the target in the frame, mirrored if the frame is.
         around_xywh_px: the jittered box to crop around.
         factor: side of the square in units of sqrt(width * height) of that box.
@@ -96,17 +96,17 @@ class View:
     size: int
 
     def shows_something(self, frame_size_px: tuple[int, int]) -> bool:
-        """Whether the first pixel of some patch of 16 x 16 is free of padding."""
+        """Whether at least one patch of 16 x 16 pixels has no padding in its first pixel."""
         left, top, side = crop_window(self.around_xywh_px, self.factor)
         num_patches = max(1, self.size // _PATCH_SIZE)
         firsts = np.arange(num_patches) * self.size // num_patches
         return not padding_mask(left, top, side, frame_size_px, self.size)[np.ix_(firsts, firsts)].all()
 
     def cut(self, frame: NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator) -> Cut:
-        """Cut the crop out of its frame and vary it on its own."""
+        """Cut the crop out of its frame, with its own random brightness and flip."""
         pixels = crop_square(frame, self.around_xywh_px, self.factor, self.size).pixels
         x, y, width, height = box_in_crop(self.box_xywh_px, self.around_xywh_px, self.factor, self.size)
-        # By half a pixel, box_in_crop is off already.
+        # box_in_crop already shifts the box by half a pixel.
         shift = (0.5 - augmentation.label_shift_px) / self.size
         x, y = x + shift, y + shift
         brightness = 1.0 + augmentation.brightness * rng.uniform(-1.0, 1.0)
@@ -119,17 +119,17 @@ class View:
 def draw_views(
     frames: Frames, numbers: Sequence[int], spec: TrackerSpec, mirror_shift_px: float | None, rng: np.random.Generator
 ) -> list[View] | None:
-    """Return the crops to make, or None if one of them cannot be used: no box, or padding only.
+    """Return the crops to cut, or None if one of them cannot be used: it has no box, or shows padding only.
 
     Args:
         frames: of the video.
         numbers: one frame per crop, templates first.
         spec: factors, sizes and jitter.
-        mirror_shift_px: for mirrored frames, how far their boxes lie too far left; None where frames are not mirrored.
+        mirror_shift_px: offset of the boxes to the left in mirrored frames; None if the frames are not mirrored.
         rng: draws the jitter.
 
     Raises:
-        UnreadableError: the size of a frame is not known, and it cannot be read.
+        UnreadableError: the size of a frame is unknown, and the frame cannot be read.
     """
     template = spec.template_factor, spec.template_size, spec.template_centre_jitter, spec.template_scale_jitter
     search = spec.search_factor, spec.search_size, spec.search_centre_jitter, spec.search_scale_jitter
@@ -143,22 +143,22 @@ def draw_views(
         if mirror_shift_px is not None:
             x = frame_size_px[0] - mirror_shift_px - x - width
         box = x, y, width, height
-        view = View(number, box, jittered(box, centre_jitter, scale_jitter, rng), factor, size)
+        view = View(number, box, jitter(box, centre_jitter, scale_jitter, rng), factor, size)
         if not view.shows_something(frame_size_px):
             return None
         views.append(view)
     return views
 
 
-def normalised(rows: Sequence[Sequence[Cut]], spec: TrackerSpec) -> torch.Tensor:
-    """Return (N, B, 3, H, W) float32 from B rows of N crops, made brighter or darker and normalised."""
+def stack_crops(rows: Sequence[Sequence[Cut]], spec: TrackerSpec) -> torch.Tensor:
+    """Return (N, B, 3, H, W) float32 from B rows of N crops, with their brightness applied, normalised."""
     size = rows[0][0].pixels.shape[0]
     crops = torch.empty(len(rows[0]), len(rows), 3, size, size)
     mean, std = torch.tensor(spec.mean).view(3, 1, 1), torch.tensor(spec.std).view(3, 1, 1)
     for row, number in itertools.product(range(len(rows)), range(len(rows[0]))):
         cut, crop = rows[row][number], crops[number, row]
         crop.copy_(torch.from_numpy(cut.pixels).permute(2, 0, 1))
-        # Divided where nothing changes, so that an unvaried crop is bit for bit what a tracker sees at test time.
+        # Divide where nothing changes, so that a crop without augmentation equals that of tracking, bit for bit.
         crop.div_(255.0) if cut.brightness == 1.0 else crop.mul_(cut.brightness / 255.0).clamp_(max=1.0)
         crop.sub_(mean).div_(std)
     return crops

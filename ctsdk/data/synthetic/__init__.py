@@ -3,8 +3,9 @@
 =======================================  ========================================================
 module, in reading order                 what it holds
 =======================================  ========================================================
-:mod:`ctsdk.data.synthetic.photographs`  the images that synthetic videos are made from
-:mod:`ctsdk.data.synthetic.motion`       where everything in a synthetic video is, in every frame
+:mod:`ctsdk.data.synthetic.photographs`  the images that the videos are made from
+:mod:`ctsdk.data.synthetic.motion`       what moves in a video, and how
+:mod:`ctsdk.data.synthetic.cut_outs`     pieces of photographs that move over a background
 :mod:`ctsdk.data.synthetic.videos`       the videos
 =======================================  ========================================================
 """

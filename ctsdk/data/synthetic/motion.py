@@ -1,6 +1,6 @@
-"""Where everything in a synthetic video is, in every frame: outlines that move, the view of the background, the light.
+"""The motion in a synthetic video, frame by frame: moving outlines, the view of the background, the light.
 
-Nothing here touches a pixel. N is the number of frames; every draw comes from the generator that is passed in.
+Nothing here computes pixels. N is the number of frames. All randomness comes from the generator that is passed in.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _INSIDE_POINTS = 12
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """What the videos look like. The size of a target is sqrt(width * height) of its box.
+    """Settings of the videos. The size of a target is sqrt(width * height) of its box.
 
     Attributes:
         frame_size_px: (width, height) of a frame.
@@ -42,13 +42,13 @@ class SyntheticConfig:
         scale_change: largest change of the log of the size, either way.
         aspect_change: largest change of the log of width / height, either way.
         rotation_deg: largest turn from the first pose, either way.
-        num_distractors: fewest and most other cut-outs; half of the videos that have any take one from the
+        num_distractors: fewest and most other cut-outs; in half of the videos with distractors, one is cut out of the
             photograph of the target.
         occlusion: probability that a bar passes in front of the target once.
         light_change: largest relative change of the brightness, in half of the videos.
-        blur: probability of blur: out of focus or by motion, one as likely as the other.
+        blur: probability of blur; it is equally often out of focus or by motion.
         noise: largest standard deviation of the sensor noise, grey levels.
-        camera_motion: how much of a photograph's free room the background pans through, in [0, 1].
+        camera_motion: how far the background pans over its photograph, as a share of the free room, in [0, 1].
         recolour: probability that a cut-out or the background swaps its colour channels.
 
     Raises:
@@ -93,12 +93,12 @@ class SyntheticConfig:
 
 @dataclass(frozen=True, eq=False)
 class Sprite:
-    """Something that moves: an outline and its pose in each frame.
+    """A moving shape: an outline and its pose in each frame.
 
     Attributes:
         outline: (P, 2) corners, in units of the sprite's width and height, bounds [-0.5, 0.5].
         poses: (N, 2, 3) maps from those units to pixels of the frame.
-        size_px: (2,) largest width and height shown, before any turn.
+        size_px: (2,) largest width and height over all frames, before rotation.
     """
 
     outline: NDArray[np.float64]
@@ -107,18 +107,18 @@ class Sprite:
 
     def boxes_xywh_px(self) -> NDArray[np.float64]:
         """(N, 4) bounds of the outline."""
-        corners = _mapped(self.poses, self.outline)
+        corners = _map_points(self.poses, self.outline)
         low, high = corners.min(axis=1), corners.max(axis=1)
         return np.concatenate([low, high - low], axis=1)
 
     def step_px(self, index: int) -> NDArray[np.float64]:
-        """(2,) way from frame `index` to the next; in the last frame, the way that led there."""
+        """(2,) shift from frame `index` to the next; for the last frame, the shift from the one before."""
         later = min(index + 1, len(self.poses) - 1)
         return self.poses[later, :, 2] - self.poses[max(later - 1, 0), :, 2]
 
 
 def moving_sprite(rng: np.random.Generator, config: SyntheticConfig, like: Sprite | None = None) -> Sprite:
-    """Return a sprite that moves smoothly inside the frame, about the size of another if that is given."""
+    """Return a sprite that moves smoothly inside the frame; if `like` is given, of about its size."""
     if like is None:
         size = math.exp(rng.uniform(*np.log(config.target_size_px)))
     else:
@@ -137,7 +137,7 @@ def moving_sprite(rng: np.random.Generator, config: SyntheticConfig, like: Sprit
 
 
 def passing_bar(rng: np.random.Generator, config: SyntheticConfig, target: Sprite) -> Sprite:
-    """Return a long bar that crosses the target in one frame of the second half, or thereabouts."""
+    """Return a long bar that crosses the target once, in about the second half of the video."""
     meeting = int(config.num_frames * rng.uniform(0.35, 0.85))
     boxes = target.boxes_xywh_px()
     path = boxes[:, :2] + 0.5 * boxes[:, 2:]
@@ -145,7 +145,7 @@ def passing_bar(rng: np.random.Generator, config: SyntheticConfig, target: Sprit
     width, length = size * rng.uniform(0.5, 1.3), 1.2 * math.hypot(*config.frame_size_px)
     angle = rng.uniform(-0.5, 0.5) + (0.5 * math.pi if rng.random() < 0.25 else 0.0)
     across = np.array([math.cos(angle), math.sin(angle)])
-    # Relative to the target: otherwise a target that moves with the bar would stay behind it.
+    # Relative to the target, which could otherwise move along with the bar and stay hidden.
     speed = (size + width) / rng.uniform(8.0, 16.0) * (1.0 if rng.random() < 0.5 else -1.0)
     drift = np.gradient(path, axis=0)[meeting] if config.num_frames > 1 else np.zeros(2)
     velocity = (speed + drift @ across) * across
@@ -159,7 +159,7 @@ def hidden_share(target: Sprite, bar: Sprite | None, frame_size_px: tuple[int, i
     """Return (N,), the share of the target that the bar covers or the frame cuts off."""
     grid = (np.arange(_INSIDE_POINTS) + 0.5) / _INSIDE_POINTS - 0.5
     points = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
-    inside = _mapped(target.poses, points[_within(target.outline, points)])
+    inside = _map_points(target.poses, points[_within(target.outline, points)])
     hidden = ((inside < 0.0) | (inside >= frame_size_px)).any(axis=2)
     if bar is not None:
         offsets = inside - bar.poses[:, None, :, 2]
@@ -178,7 +178,7 @@ def background_views(
     room = image_size - zooms * size
     places = rng.uniform(-0.3, 0.3, 2) + 0.7 * config.camera_motion * np.stack(panning, axis=1)
     corners = room * np.clip(0.5 + 0.5 * places, 0.0, 1.0)
-    # Pixel i has its middle at i + 0.5, in the frame and in the photograph.
+    # The centre of pixel i is at i + 0.5, in the frame and in the photograph.
     return _poses(corners + 0.5 * zooms - 0.5, zooms, np.zeros(config.num_frames))
 
 
@@ -219,7 +219,7 @@ def _poses(
     return np.concatenate([turns * sizes[:, None], centres[:, :, None]], axis=2)
 
 
-def _mapped(poses: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _map_points(poses: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (N, P, 2) points under N maps."""
     return points @ poses[:, :, :2].transpose(0, 2, 1) + poses[:, None, :, 2]
 

@@ -1,4 +1,4 @@
-"""Images to make videos from: the photographs of scikit-image or of a folder, and textures made by code."""
+"""Images to make videos from: photographs of scikit-image or of a folder, and textures drawn by code."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ TRAINING_PHOTOGRAPHS: tuple[str, ...] = (
     "rocket",
     "text",
 )
-"""The photographs of scikit-image to train on."""
+"""Photographs of scikit-image for training."""
 
 HELD_OUT_PHOTOGRAPHS: tuple[str, ...] = ("chelsea", "coffee", "coins", "motorcycle_left")
-"""The photographs of scikit-image to measure on: none shows what a training photograph shows."""
+"""Photographs of scikit-image for evaluation; none shows the same thing as a training photograph."""
 
 _LONGEST_SIDE_PX = 720
 
@@ -65,7 +65,7 @@ def procedural_textures(seed: int, count: int = 8, size: tuple[int, int] = (480,
     """Return coloured textures: noise of several scales under blobs, stripes or checks.
 
     Args:
-        seed: all that they depend on.
+        seed: of all randomness.
         count: how many.
         size: (width, height), px.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from ctsdk.errors import ConfigError, did_you_mean
 from ctsdk.evaluation.protocols.got10k import Got10kOnePassProtocol, Got10kProtocol
@@ -14,9 +14,11 @@ from ctsdk.evaluation.protocols.trackingnet import TrackingNetProtocol
 if TYPE_CHECKING:
     from ctsdk.evaluation.scores import EvaluationProtocol
 
-__all__ = ["PROTOCOLS", "make_protocol"]
+__all__ = ["PROTOCOLS", "ProtocolName", "make_protocol"]
 
-PROTOCOLS: Final = ("ostrack", "pytracking", "got10k", "trackingnet", "lasot", "pysot")
+ProtocolName: TypeAlias = Literal["ostrack", "pytracking", "got10k", "trackingnet", "lasot", "pysot"]
+
+PROTOCOLS: Final = get_args(ProtocolName)
 """The names that :func:`make_protocol` takes."""
 
 

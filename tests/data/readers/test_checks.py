@@ -4,15 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ctsdk.data.readers.checks import (
-    are_present,
-    check_option,
-    check_row_count,
-    list_images,
-    open_frames,
-    read_finite_boxes,
-)
-from ctsdk.data.readers.files import Folder, NumberedPaths
+from ctsdk.data.readers.checks import are_present, check_option, check_row_count, read_finite_boxes
+from ctsdk.data.readers.files import Folder
+from ctsdk.data.readers.frames import NumberedPaths, list_images, open_frames
 from ctsdk.errors import ConfigError, DataError
 from tests.helpers.fixtures import grey, jpeg, level_of, write
 

@@ -15,8 +15,11 @@ import numpy as np
 import pytest
 
 from ctsdk import DataError
-from ctsdk.data.readers import files as files_module
-from ctsdk.data.readers.files import Folder, ImageFiles, Lmdb, NumberedPaths, find_numbered, find_present, open_files
+from ctsdk.data.readers import lmdb_files
+from ctsdk.data.readers.files import Folder, find_present
+from ctsdk.data.readers.frames import ImageFiles, NumberedPaths, find_numbered
+from ctsdk.data.readers.lmdb_files import Lmdb
+from ctsdk.data.readers.roots import open_files
 from tests.helpers.fixtures import jpeg, level_of, pack_lmdb, write
 
 # Names that sort around the slash, so that walking the keys of an LMDB could skip some.
@@ -64,12 +67,12 @@ def test_what_is_missing_is_named(files: Folder | Lmdb) -> None:
             ask("\ud800")
 
 
-def test_a_folder_that_cannot_be_looked_at_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_checked_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(Path, "exists", fails)
-    with pytest.raises(DataError, match="a cannot be looked at: Input/output error"):
+    with pytest.raises(DataError, match="a cannot be checked: Input/output error"):
         Folder(tmp_path).exists("a")
 
 
@@ -106,7 +109,7 @@ def test_threads_share_an_lmdb(tmp_path: Path) -> None:
 
 def _answer(files: Folder | Lmdb, queue: multiprocessing.Queue[object]) -> None:
     place = os.path.realpath(files.root)
-    queue.put((files.read("a"), files_module._environments[place][0] == os.getpid()))
+    queue.put((files.read("a"), lmdb_files._environments[place][0] == os.getpid()))
 
 
 # Newer Pythons warn of forks beside the threads of libraries, which do nothing here.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ctsdk.data.readers.imagenet_vid import open_imagenet_vid
-from ctsdk.errors import ConfigError, DataError
+from ctsdk.errors import ConfigError, DataError, OutputError
 from tests.helpers.fixtures import expected, grey, jpeg, level_of, pack_lmdb, write, write_fixture
 
 if TYPE_CHECKING:
@@ -217,13 +217,13 @@ def test_a_cache_of_something_else_is_refused(root: Path, tmp_path: Path) -> Non
 
 def test_a_cache_that_cannot_be_written_is_an_error(root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match=r"the cache .*tracks\.json cannot be written"):
+    with pytest.raises(OutputError, match=r"cannot write .*tracks\.json"):
         open_imagenet_vid(root, cache=str(tmp_path / "file" / "tracks.json"))
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "inner").mkdir()
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
         open_imagenet_vid(root, cache=str(tmp_path / "folder"))
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize(

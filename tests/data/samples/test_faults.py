@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from ctsdk.data.samples.faults import FaultLog, UnreadableError, reading
+from ctsdk.data.samples.faults import UnreadableError, UnreadableFiles, reading
 from ctsdk.errors import DataError
 
 
@@ -16,7 +16,7 @@ def test_only_data_errors_become_unreadable() -> None:
 
 
 def test_ten_faults_are_too_many_where_the_share_says_so() -> None:
-    log = FaultLog(0.01)
+    log = UnreadableFiles(0.01)
 
     log.add(100, ["a is damaged"] * 9)
     with pytest.raises(DataError, match=r"10 times in 101 samples something could not be read; expected at most 0\.01"):
@@ -24,23 +24,23 @@ def test_ten_faults_are_too_many_where_the_share_says_so() -> None:
 
 
 def test_as_many_as_the_share_allows_are_not_too_many() -> None:
-    log = FaultLog(0.01)
+    log = UnreadableFiles(0.01)
 
     log.add(2000, ["a is damaged"] * 20)
 
-    assert (log.num_samples, log.num_faults) == (2000, 20)
+    assert (log.num_samples, log.num_errors) == (2000, 20)
     with pytest.raises(DataError, match="21 times in 2001 samples"):
         log.add(1, ["a is damaged"])
 
 
 def test_a_share_of_zero_allows_none() -> None:
-    FaultLog(0.0).add(5, [])
+    UnreadableFiles(0.0).add(5, [])
     with pytest.raises(DataError, match="1 times in 5 samples"):
-        FaultLog(0.0).add(5, ["a is damaged"])
+        UnreadableFiles(0.0).add(5, ["a is damaged"])
 
 
 def test_each_message_is_logged_once_and_the_first_are_in_the_error(caplog: pytest.LogCaptureFixture) -> None:
-    log = FaultLog(0.001)
+    log = UnreadableFiles(0.001)
 
     with caplog.at_level(logging.WARNING):
         for number in range(4):

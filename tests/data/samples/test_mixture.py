@@ -92,7 +92,7 @@ def test_videos_with_their_first_box_only_are_refused() -> None:
     boxes = np.array([[1.0, 2.0, 3.0, 4.0]])
     test = Video("GOT-10k_Test_000001", boxes, np.ones(1, dtype=bool), None, lambda _: boxes, num_frames=90)  # type: ignore[arg-type, return-value]
 
-    with pytest.raises(DataError, match="got10k train tells only the first box of video 'GOT-10k_Test_000001'") as info:
+    with pytest.raises(DataError, match="got10k train has only the first box of video 'GOT-10k_Test_000001'") as info:
         drawn(Mixture((as_dataset([test], name="got10k"),)), 1)
     assert not isinstance(info.value, UnreadableError)
 
@@ -111,7 +111,7 @@ def test_annotations_are_read_when_drawn_and_kept() -> None:
 
 
 def test_what_is_kept_is_bounded_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_KEPT_FRAMES", 3 * (20 + module._FRAMES_PER_VIDEO))
+    monkeypatch.setattr(module, "_MAX_CACHED_FRAMES", 3 * (20 + module._EXTRA_FRAMES))
     dataset = as_dataset(make_videos(30, "a"))
     mixture = Mixture((dataset,))
 

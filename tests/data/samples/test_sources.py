@@ -94,7 +94,7 @@ def test_ratios_are_those_of_the_configuration(
     sets: dict[str, str], ratios: tuple[float | None, float | None], share: float
 ) -> None:
     """The colour of the background tells the data set; without ratios, the numbers of videos count."""
-    train = [{"spec": sets[name], "ratio": ratio} for name, ratio in zip(("red", "blue"), ratios, strict=True)]
+    train = [{"source": sets[name], "ratio": ratio} for name, ratio in zip(("red", "blue"), ratios, strict=True)]
     spec = TrackerSpec(16, 32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     batches = training_batches(config({"train": train, "greyscale": 0.0}), spec, 0)
 
@@ -162,7 +162,7 @@ def test_a_test_set_is_refused(tmp_path: Path) -> None:
     truth = root / "test" / "GOT-10k_Test_000001" / "groundtruth.txt"
     truth.write_text(truth.read_text().splitlines()[0])
 
-    with pytest.raises(DataError, match="got10k test tells only the first box of video 'GOT-10k_Test_000001'"):
+    with pytest.raises(DataError, match="got10k test has only the first box of video 'GOT-10k_Test_000001'"):
         next(training_batches(config({"train": [f"got10k:{root}?split=test"]}), SPEC, 0))
 
 
@@ -238,7 +238,7 @@ def test_overrides_name_data_sets() -> None:
     values = {"training": {"steps": 1}}
     texts = CompressionConfig.from_mapping(values, ['data.train=["got10k:/data/got10k?split=train"]'])
     sections = CompressionConfig.from_mapping(
-        values, ["data.train=[{spec: 'got10k:/data/got10k?split=train'}]", "data.max_gap=[3, 4]"]
+        values, ["data.train=[{source: 'got10k:/data/got10k?split=train'}]", "data.max_gap=[3, 4]"]
     )
 
     assert texts.data.train == sections.data.train
@@ -251,10 +251,10 @@ def test_overrides_name_data_sets() -> None:
     [
         ({"train": ["a:b"], "seed": 3, "num_videos": 9}, "num_videos, seed is for synthetic videos"),
         ({"train": ["a:b"], "photographs": "here"}, "photographs is for synthetic videos"),
-        ({"train": ["a:b", {"spec": "c:d", "ratio": 2}]}, "some data sets of train have a ratio"),
-        ({"validation": [{"spec": "a:b", "ratio": 2}, "c:d"]}, "some data sets of validation have a ratio"),
-        ({"train": [{"spec": "a:b", "ratio": 0}]}, r"data\.train\.0\.ratio should be greater than 0"),
-        ({"train": [{"ratio": 1}]}, r"data\.train\.0\.spec is missing"),
+        ({"train": ["a:b", {"source": "c:d", "ratio": 2}]}, "some data sets of train have a ratio"),
+        ({"validation": [{"source": "a:b", "ratio": 2}, "c:d"]}, "some data sets of validation have a ratio"),
+        ({"train": [{"source": "a:b", "ratio": 0}]}, r"data\.train\.0\.ratio should be greater than 0"),
+        ({"train": [{"ratio": 1}]}, r"data\.train\.0\.source is missing"),
         ({"max_gap": 0}, "max_gap is 0; expected positive"),
         ({"max_gap": [3, -1]}, r"max_gap is \(3, -1\); expected positive"),
     ],

@@ -50,8 +50,8 @@ def around(box: BoxPx, stray: tuple[float, float, float]) -> BoxPx:
     )
 
 
-class Told(CropSession):
-    """A session whose tracker answers what it is told."""
+class Fixed(CropSession):
+    """A session whose tracker gives a fixed answer."""
 
     answer: tuple[float, float, float, float]
 
@@ -65,7 +65,7 @@ class Told(CropSession):
 def test_a_label_mapped_back_to_the_frame_is_the_box(box: BoxPx, stray: tuple[float, float, float]) -> None:
     """Training's map into the crop and tracking's map out of it differ by the half pixel that all trackers learn."""
     last = around(box, stray)
-    session = Told(ADAPTER, ADAPTER.teacher)
+    session = Fixed(ADAPTER, ADAPTER.teacher)
     session.start(BLACK, last)
     factor, size = ADAPTER.spec.search_factor, ADAPTER.spec.search_size
     session.answer = box_in_crop(box, last, factor, size)

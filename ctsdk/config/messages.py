@@ -1,4 +1,4 @@
-"""What is said of a configuration that does not fit: which key, what was seen, what is expected."""
+"""Error messages for a wrong configuration: which key, what was seen, what was expected."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
-__all__ = ["explained"]
+__all__ = ["explain"]
 
 Section = type[pydantic.BaseModel]
 Place = tuple[int | str, ...]
 
 
-def explained(root: Section, error: pydantic.ValidationError) -> str:
-    """Return one line per key that does not fit.
+def explain(root: Section, error: pydantic.ValidationError) -> str:
+    """Return the error message: one line for each key that is wrong.
 
     Args:
-        root: the section that was to be made.
-        error: what pydantic says of it, by the path of each key from there.
+        root: the section that was validated.
+        error: the errors that pydantic found; their paths start at `root`.
     """
     lines: dict[str, str] = {}
     for fault in error.errors():
         section, field, place = _follow(root, fault["loc"])
-        # Of a key that takes one of several types there is a fault for each of them, the first one of its whole value.
-        lines.setdefault(_dotted(place), _line(root, section, field, place, fault))
+        # A key that takes one of several types has an error for each type. The first one shows the whole value.
+        lines.setdefault(_join(place), _line(root, section, field, place, fault))
     return "\n".join(lines.values())
 
 
 def _follow(root: Section, path: Place) -> tuple[Section, FieldInfo | None, Place]:
-    """Return the section that holds a key, what it says of the key (None: nothing), and the key's own path.
+    """Return the section that holds a key, its field (None for an unknown key), and the path of the key.
 
-    The path goes on below the key where that takes one of several types.
+    Where a key takes one of several types, pydantic's path continues below the key; that part is cut off.
     """
     section, field = root, None
     for number, step in enumerate(path):
@@ -53,17 +53,17 @@ def _follow(root: Section, path: Place) -> tuple[Section, FieldInfo | None, Plac
 
 
 def _section_of(annotation: object) -> Section | None:
-    """Return the section that a key holds, or a list of; None if it holds values."""
+    """Return the section, or the section of a list of sections, that a key takes; None if it takes plain values."""
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
         return annotation
     return next(filter(None, map(_section_of, get_args(annotation))), None)
 
 
 def _line(root: Section, section: Section, field: FieldInfo | None, place: Place, fault: ErrorDetails) -> str:
-    key, seen = _dotted(place), f"(seen: {fault['input']!r:.200})"
+    key, seen = _join(place), f"(seen: {fault['input']!r:.200})"
     match fault["type"]:
         case "extra_forbidden":
-            return _unknown(root, section, place)
+            return _describe_unknown(root, section, place)
         case "missing":
             return f"{key} is missing; it has no default."
         case "model_type" if field is not None and (inner := _section_of(field.annotation)):
@@ -75,18 +75,18 @@ def _line(root: Section, section: Section, field: FieldInfo | None, place: Place
     return f"{key} {fault['msg'].removeprefix('Input ').replace('a valid tuple', 'a list')} {seen}."
 
 
-def _unknown(root: Section, section: Section, place: Place) -> str:
-    """Suggest the key of this section, or of any other one, whose name is closest; else list those of this one."""
+def _describe_unknown(root: Section, section: Section, place: Place) -> str:
+    """Suggest the known key with the closest name, from any section; without one, list the keys of this section."""
     *parents, key = map(str, place)
     by_name = {name.rpartition(".")[2]: name for name in reversed(list(_keys(root)))}
     by_name |= {name: ".".join([*parents, name]) for name in section.model_fields}
     close = difflib.get_close_matches(key, by_name, n=1)
     hint = f"Did you mean {by_name[close[0]]!r}?" if close else f"Known keys: {', '.join(section.model_fields)}."
-    return f"unknown configuration key {_dotted(place)!r}. {hint}"
+    return f"unknown configuration key {_join(place)!r}. {hint}"
 
 
 def _keys(section: Section, prefix: str = "") -> Iterator[str]:
-    """Give the dotted names of all keys, but for those of lists; the ones at the top come first."""
+    """Yield the dotted names of all keys except those inside lists; keys of the top level come first."""
     yield from (f"{prefix}{name}" for name in section.model_fields)
     for name, field in section.model_fields.items():
         inner = None if get_origin(field.annotation) is tuple else _section_of(field.annotation)
@@ -94,5 +94,5 @@ def _keys(section: Section, prefix: str = "") -> Iterator[str]:
             yield from _keys(inner, f"{prefix}{name}.")
 
 
-def _dotted(place: Place) -> str:
+def _join(place: Place) -> str:
     return ".".join(map(str, place))
