@@ -50,8 +50,8 @@ class DatasetPlugin:
 
     Attributes:
         open: called with the folder or file of the source, a ``Path``, and the source's options as keywords, all of
-            them strings; returns the data set. Its keywords, which are inspected when it is called, are the options that
-            users may give. Where its first argument has a default, the path may be left empty.
+            them strings; returns the data set. Its keywords, which are inspected when it is called, are the options
+            that users may give. Where its first argument has a default, the path may be left empty.
         splits: the values of the option ``split``, for the list of formats; empty where there is only one.
         requires: top-level modules that `open` imports and that may be absent, such as ``("h5py",)``.
         summary: one line for the list of formats.
