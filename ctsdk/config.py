@@ -86,14 +86,12 @@ class AdapterConfig(_Section):
 class ReplacementConfig(_Section):
     """How likely a stage is the student's, over the run."""
 
-    schedule: Literal["progressive", "constant", "linear", "official"] = Field(
-        "progressive",
-        description="`progressive` is the paper's; `official` repeats the official code's table epoch by epoch.",
+    schedule: Literal["progressive", "constant", "linear"] = Field(
+        "progressive", description="`progressive` is the paper's; `linear` rises from `p` to 1 over the whole run."
     )
     p: Share = Field(0.5, description="Probability at the start; throughout, for `constant`.")
     warm_up: Share = Field(0.1, description="`progressive`: share of the run at `p`.")
     cool_down: Share = Field(0.1, description="`progressive`: share of the run at 1, at the end.")
-    epochs: Count = Field(500, description="`official`: the epochs of the table that the run is stretched over.")
 
 
 class LossConfig(_Section):

@@ -7,7 +7,7 @@ import torch
 
 from ctsdk import AdapterContractError, ConfigError, StagePlan, build_student
 from ctsdk.engine.mixes import StageRecorder, all_student, all_teacher, draw_mix, mixed
-from ctsdk.engine.schedules import ConstantSchedule, LinearSchedule, OfficialSchedule, ProgressiveSchedule
+from ctsdk.engine.schedules import ConstantSchedule, LinearSchedule, ProgressiveSchedule
 from ctsdk.engine.step import step_losses
 from tests.helpers.toy import toy_adapter, toy_batches, toy_config
 
@@ -25,11 +25,6 @@ def test_progressive_schedule_is_the_papers() -> None:
 def test_other_schedules() -> None:
     assert ConstantSchedule(0.3).probability(0.9) == 0.3
     assert LinearSchedule(0.4, 0.8).probability(0.5) == pytest.approx(0.6)
-    official = OfficialSchedule(50)
-    assert [official.of_epoch(epoch) for epoch in (1, 6, 7, 44, 45, 50)] == [0.5, 0.5, 0.525, 0.9875, 1.0, 1.0]
-    assert [official.probability((epoch - 1) / 50) for epoch in range(1, 51)] == [
-        official.of_epoch(epoch) for epoch in range(1, 51)
-    ]
 
 
 @pytest.mark.parametrize("make", [lambda: ConstantSchedule(1.5), lambda: ProgressiveSchedule(0.5, 0.7, 0.7)])
