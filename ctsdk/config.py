@@ -170,13 +170,6 @@ class TrainingConfig(_Section):
         15.0, description="Minutes between training states on disk; None for none by the clock."
     )
     num_states: Count = Field(3, description="Training states that are kept; the oldest go.")
-    on_non_finite: Literal["stop", "roll_back"] = Field(
-        "stop",
-        description="What to do when a loss or gradient is NaN or infinite. `stop` ends the run; `roll_back` goes on "
-        "from the last saved state with a smaller learning rate, and says so in the log and the metrics.",
-    )
-    roll_back_factor: Share = Field(0.5, description="`roll_back`: times the learning rate, for the rest of the run.")
-    max_roll_backs: Count = Field(3, description="`roll_back`: how often in a run, before it ends all the same.")
 
     @pydantic.model_validator(mode="after")
     def _one_length(self) -> Self:
