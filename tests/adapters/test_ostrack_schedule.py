@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ctsdk.engine.schedules import ProgressiveSchedule
+from ctsdk.config import ReplacementConfig
+from ctsdk.engine.schedules import make_schedule
 
 TABLES: dict[int, list[float]] = {
     int(epochs): table
@@ -38,7 +39,7 @@ def test_every_epoch_of_the_official_code(num_epochs: int) -> None:
 
 @pytest.mark.parametrize("num_epochs", TABLES)
 def test_the_papers_schedule_is_within_two_epochs_of_the_official_one(num_epochs: int) -> None:
-    schedule = ProgressiveSchedule()
+    schedule = make_schedule(ReplacementConfig())
     rise = 0.5 / (num_epochs - 2 * (num_epochs // 10))  # in an epoch
     for number, wanted in enumerate(TABLES[num_epochs]):
         assert schedule.probability(number / num_epochs) == pytest.approx(wanted, rel=0, abs=2 * rise), number
