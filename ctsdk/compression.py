@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from ctsdk.config import CompressionConfig
-from ctsdk.data.samples.feed import endless, held_out, not_iterable
+from ctsdk.config import CompressionConfig, DataConfig, differences
 from ctsdk.engine.stages import plan_stages
+from ctsdk.engine.step import StepLosses
 from ctsdk.engine.student import build_student, trunk_depths
 from ctsdk.errors import ConfigError
-from ctsdk.ranks import Ranks, open_ranks
+from ctsdk.ranks import open_ranks
 from ctsdk.result import CompressionResult
 from ctsdk.training.loop import Trainer
-from ctsdk.training.record import Sitting, hardware, versions
+from ctsdk.training.record import Start, hardware, versions
+from ctsdk.training.samples import choose_samples
 from ctsdk.training.states import States
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import torch
+    from torch import nn
+
     from ctsdk.engine.adapter import TrackerAdapter
     from ctsdk.engine.batch import Batch
     from ctsdk.training.metrics import OnMetrics
 
 __all__ = ["compress"]
 
-# What opens the training batches after so many, and the batches to validate on: the share of one process.
-_Samples: TypeAlias = tuple[Callable[[int], Iterator["Batch"]], list["Batch"]]
+_logger = logging.getLogger(__name__)
 
 
 def compress(  # noqa: PLR0913 - the one call that has all of it
@@ -51,13 +56,15 @@ def compress(  # noqa: PLR0913 - the one call that has all of it
     Args:
         adapter: the teacher and what the engine needs to know about it.
         config: what to do; None for the paper's defaults.
-        batches: the caller's own samples: anything that can be iterated again and again. None for ``config.data``.
-        validation: the caller's own validation batches. None for ``config.data`` if that gives the samples too.
+        batches: the caller's samples: anything that can be iterated again and again. None for ``config.data``.
+        validation: the caller's validation batches. None for ``config.data`` if that gives the samples too.
         run_dir: folder for ``run.json``, ``metrics.jsonl``, ``pace.jsonl``, TensorBoard and the training states. None
             to keep nothing on disk.
-        resume: go on from the latest training state in `run_dir`.
+        resume: continue from the latest training state in `run_dir`. The configuration must be the one that the run
+            began with, but for settings that change no result and for ``training.learning_rate``,
+            ``training.clip_norm`` and ``training.precision``.
         show_progress: a progress bar; None for one if stderr is a terminal.
-        on_metrics: called in the first process with each new row of the metrics: the step, and the figures by name. If
+        on_metrics: called in the first process with each new row of the metrics: the step, and the values by name. If
             it raises, the run ends after its step, with its state saved.
 
     Raises:
@@ -72,6 +79,8 @@ def compress(  # noqa: PLR0913 - the one call that has all of it
     config = config or CompressionConfig()
     with open_ranks() as ranks:
         states, latest = ranks.from_first(lambda: _prepare(run_dir, config, resume=resume))
+        if ranks.is_first:
+            _warn_of_unused(config, adapter, has_batches=batches is not None)
 
         # 1. Divide: which teacher blocks each student block stands for.
         plans = plan_stages(trunk_depths(adapter), config.stages, config.initialisation)
@@ -80,85 +89,81 @@ def compress(  # noqa: PLR0913 - the one call that has all of it
         student = build_student(adapter, plans, seed=config.seed)
 
         # 3. Train: in each step some stages are the student's and the others the teacher's.
-        trainer = Trainer(adapter, student, plans, config, states, ranks)
-        if latest is not None:
-            trainer.load_state(latest)
-        samples = _own_samples(batches, validation, ranks) if batches is not None else _samples(trainer, validation)
-        open_batches, to_validate_on = samples
-        home = next(adapter.teacher.parameters()).device
-        with _sitting(trainer, batches) as sitting:
-            adapter.teacher.to(trainer.device)
+        samples = choose_samples(batches, validation, config, adapter.spec, ranks)
+        trainer = Trainer(StepLosses(adapter, student, plans, config), states, ranks, on_metrics)
+        changed = trainer.load_state(latest) if latest is not None else {}
+        facts = {"first_step": trainer.step, "changed": changed}
+        facts |= _facts(adapter, config, samples.name, trainer.device, ranks.num_ranks)
+        folder = states.run_dir if states and ranks.is_first else None
+        with Start(folder, facts) as start, _moved(adapter.teacher, trainer.device):
             try:
-                history = trainer.train(
-                    lambda num_read: sitting.watch(open_batches(num_read)),
-                    to_validate_on,
-                    show_progress=show_progress,
-                    on_metrics=on_metrics,
-                )
+                history = trainer.train(samples, show_progress=show_progress, on_first_batch=start.add_first_batch)
             finally:
-                adapter.teacher.to(home)
                 student.eval()  # also where an error holds it
-                sitting.facts["last_step"] = trainer.step
+                start.facts["last_step"] = trainer.step
 
     # 4. Done: the student is an ordinary, shorter instance of the tracker.
     return CompressionResult(student, plans, config, adapter, history)
 
 
-def _sitting(trainer: Trainer, batches: Iterable[Batch] | None) -> Sitting:
-    """Return the record of this sitting; only the first process writes one."""
-    config, states, ranks = trainer.config, trainer.states, trainer.ranks
-    source = type(batches)
-    facts = {
-        "first_step": trainer.step,
+def _warn_of_unused(config: CompressionConfig, adapter: TrackerAdapter, *, has_batches: bool) -> None:
+    """Log which parts of the configuration this run does not use."""
+    named = config.adapter
+    is_other_variant = named and named.variant and adapter.variant and named.variant != adapter.variant
+    if named is not None and (named.name != adapter.name or is_other_variant):
+        _logger.warning(
+            "config.adapter names %s, and the adapter that was passed is %s; config.adapter is not used.",
+            _words(named.name, named.variant),
+            _words(adapter.name, adapter.variant),
+        )
+    if has_batches:
+        data, defaults = (section.model_dump(mode="json") for section in (config.data, DataConfig()))
+        if changed := differences(defaults, data, "data."):
+            _logger.warning("batches were passed, so %s of the configuration is not used.", ", ".join(changed))
+
+
+def _words(name: str, variant: str | None) -> str:
+    return f"{name} {variant}" if variant else name
+
+
+@contextmanager
+def _moved(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Move `module` to a device, and back to its own afterwards."""
+    home = next(module.parameters()).device
+    module.to(device)
+    try:
+        yield
+    finally:
+        module.to(home)
+
+
+def _facts(
+    adapter: TrackerAdapter, config: CompressionConfig, data: str, device: torch.device, num_processes: int
+) -> dict[str, Any]:
+    """Return what ``run.json`` says about a start."""
+    return {
         "command_line": list(sys.argv),
-        "num_processes": ranks.num_ranks,
+        "num_processes": num_processes,
         "seed": config.seed,
-        "adapter": {"name": trainer.adapter.name, "variant": trainer.adapter.variant},
-        "data": "config.data" if batches is None else f"{source.__module__}.{source.__qualname__}",
-        "versions": versions(trainer.adapter),
-        "hardware": hardware(trainer.device),
+        "adapter": {"name": adapter.name, "variant": adapter.variant},
+        "data": data,
+        "versions": versions(adapter),
+        "hardware": hardware(device),
         "config": config.to_mapping(),
     }
-    return Sitting(states.run_dir if states and ranks.is_first else None, facts)
-
-
-def _own_samples(batches: Iterable[Batch], validation: Iterable[Batch] | None, ranks: Ranks) -> _Samples:
-    """Return this process's share of the caller's batches, and of those to validate on."""
-    if not isinstance(batches, Iterable):
-        raise not_iterable(batches, "batches")
-
-    def open_batches(num_read: int) -> Iterator[Batch]:
-        return endless(batches, num_read + ranks.rank, ranks.num_ranks)
-
-    return open_batches, held_out(() if validation is None else validation, ranks)
-
-
-def _samples(trainer: Trainer, validation: Iterable[Batch] | None) -> _Samples:
-    """Return this process's share of the configuration's samples, and of those to validate on."""
-    # The data layer needs an image library, which the engine does without when the caller brings the samples.
-    from ctsdk.data.samples.sources import micro_batch_size, training_batches, validation_batches
-
-    config, spec, ranks = trainer.config, trainer.adapter.spec, trainer.ranks
-    size = micro_batch_size(config.training, ranks.num_ranks)
-
-    def open_batches(_num_read: int) -> Iterator[Batch]:
-        # Counted anew, because the size of a batch in memory may depend on the number of processes.
-        start = trainer.step * math.ceil(config.training.batch_size / size)
-        return training_batches(config, spec, start, ranks)
-
-    if validation is not None:
-        return open_batches, held_out(validation, ranks)
-    return open_batches, validation_batches(config, spec, ranks)
 
 
 def _prepare(
     run_dir: str | Path | None, config: CompressionConfig, *, resume: bool
 ) -> tuple[States | None, Path | None]:
-    """Return the training states of the run, whose folder is made and free of another run, and which to go on from."""
+    """Make the folder of the run; return its training states, and the one to resume from.
+
+    Raises:
+        ConfigError: the folder cannot be made, has no state to resume from, or has one that was not to be resumed.
+    """
     if run_dir is None:
-        if resume or config.training.on_non_finite == "roll_back":
-            wish = "resume" if resume else "training.on_non_finite=roll_back"
-            raise ConfigError(f"{wish} needs run_dir, the folder that holds the training states.")
+        if resume:
+            raise ConfigError("resume needs run_dir, the folder that holds the training states.")
         return None, None
     folder = Path(run_dir)
     if folder.exists() and not folder.is_dir():
@@ -169,8 +174,8 @@ def _prepare(
         raise ConfigError(f"{folder} holds no training state to resume from; start the run without resume.")
     if not resume and latest is not None:
         raise ConfigError(
-            f"{folder} already holds a training state, {latest.name}. Go on from it with resume=True (--resume), or "
-            "use another folder."
+            f"{folder} already holds a training state, {latest.name}. Resume from it with resume=True (--resume), "
+            "or use another folder."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """The processes that share one piece of work because a launcher, such as torchrun, started several of them.
 
-Each is a rank. They agree on the work, do a part each, and all have the whole in the end.
+Each is a rank. Ranks split the work; each ends with the full result.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Ranks:
 
     Attributes:
         rank: which one this is, from 0.
-        num_ranks: how many there are; 1 for a process on its own.
-        group: what they talk through; None for a process on its own.
+        num_ranks: how many there are; 1 for a single process.
+        group: through which they communicate; None for a single process.
     """
 
     rank: int = 0
@@ -40,7 +40,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the rank that reads and writes what there is only one of."""
+        """Whether this is the rank that reads and writes the files of the run."""
         return self.rank == 0
 
     def from_first(self, make: Callable[[], T]) -> T:
@@ -72,13 +72,13 @@ class Ranks:
 
     def add_up(self, numbers: Sequence[float]) -> list[float]:
         """Return the sums of the numbers of all ranks, each number with those in its place."""
-        return self._reduced(numbers, dist.ReduceOp.SUM) if self.group else list(numbers)
+        return self._reduce(numbers, dist.ReduceOp.SUM) if self.group else list(numbers)
 
     def largest(self, numbers: Sequence[float]) -> list[float]:
         """Return the largest of the numbers of all ranks, each number among those in its place."""
-        return self._reduced(numbers, dist.ReduceOp.MAX) if self.group else list(numbers)
+        return self._reduce(numbers, dist.ReduceOp.MAX) if self.group else list(numbers)
 
-    def _reduced(self, numbers: Sequence[float], operation: dist.ReduceOp.RedOpType) -> list[float]:
+    def _reduce(self, numbers: Sequence[float], operation: dist.ReduceOp.RedOpType) -> list[float]:
         total = torch.tensor(numbers, dtype=torch.float64)
         dist.all_reduce(total, operation, group=self.group)
         reduced: list[float] = total.tolist()
@@ -104,7 +104,7 @@ def open_ranks(patience: timedelta = timedelta(minutes=30)) -> Iterator[Ranks]:
         return
     if not dist.is_initialized():
         _start()
-    # One of its own, for objects on the CPU, whatever the training's group is for.
+    # A separate group for objects on the CPU, whatever backend the training has.
     group = dist.new_group(backend="gloo", timeout=patience)
     assert isinstance(group, dist.ProcessGroup)
     try:

@@ -11,9 +11,10 @@ import torch
 
 import ctsdk
 from ctsdk.engine.stages import plan_stages
+from ctsdk.engine.step import StepLosses
 from ctsdk.testing import CheckResult, adapter_checks, check_adapter, parametrize_with_checks
 from ctsdk.tracking import CropSession
-from ctsdk.training.preflight import look_before_training
+from ctsdk.training.preflight import preflight_check
 from tests.helpers.toy import ToyAdapter, ToyTracker, toy_adapter
 
 if TYPE_CHECKING:
@@ -352,7 +353,7 @@ class Unnamed(ToyAdapter):
         (Unnamed, r"task_loss\(\) gave \[.*expected a dict of losses by name"),
     ],
 )
-def test_a_run_looks_at_an_adapter_before_its_first_step(broken: type[ToyAdapter], message: str) -> None:
+def test_a_run_checks_an_adapter_before_its_first_step(broken: type[ToyAdapter], message: str) -> None:
     adapter = broken(toy_adapter().teacher)
     config = ctsdk.CompressionConfig.from_mapping({"stages": 2, "training": {"steps": 1, "device": "cpu"}})
     with pytest.raises(ctsdk.AdapterContractError, match=message):
@@ -361,13 +362,14 @@ def test_a_run_looks_at_an_adapter_before_its_first_step(broken: type[ToyAdapter
         ctsdk.compress(adapter, config, batches=[adapter.example_batch(2)])
 
 
-def test_the_look_leaves_no_trace() -> None:
+def test_the_check_before_a_run_changes_nothing() -> None:
     adapter = toy_adapter()
     plans = plan_stages({"layers": 6}, 3)
     student = ctsdk.build_student(adapter, plans).train()
     adapter.teacher.eval()
     before = {key: value.clone() for key, value in student.state_dict().items()}
-    look_before_training(adapter, student, plans, adapter.example_batch(2))
+    config = ctsdk.CompressionConfig(stages=3)
+    preflight_check(StepLosses(adapter, student, plans, config), adapter.example_batch(2))
     assert all(torch.equal(value, before[key]) for key, value in student.state_dict().items())
     assert all(module.training for module in student.modules())
     assert all(parameter.grad is None for parameter in student.parameters())

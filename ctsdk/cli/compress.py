@@ -96,6 +96,10 @@ def compress(
     if settings.adapter is None:
         raise ConfigError("no tracker is named; give --adapter (`ctsdk adapters` lists them), or `adapter:` in a file.")
     adapter = ctsdk.load_adapter(settings.adapter.name, settings.adapter.variant, settings.adapter.weights)
+    if adapter.variant is not None:
+        # Some variants have several names; the one that the adapter itself uses is on record.
+        named = settings.adapter.model_copy(update={"variant": adapter.variant})
+        settings = settings.model_copy(update={"adapter": named})
     result = ctsdk.compress(adapter, settings, run_dir=out, resume=resume)
     if is_first_rank():
         result.save(out)

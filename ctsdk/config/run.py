@@ -50,14 +50,12 @@ class AdapterConfig(Section):
 class ReplacementConfig(Section):
     """The probability that a stage runs the student's block, over the run."""
 
-    schedule: Literal["progressive", "constant", "linear", "official"] = Field(
-        "progressive",
-        description="`progressive` is the paper's; `official` repeats the official code's table epoch by epoch.",
+    schedule: Literal["progressive", "constant", "linear"] = Field(
+        "progressive", description="`progressive` is the paper's; `linear` rises from `p` to 1 over the whole run."
     )
     p: Share = Field(0.5, description="Probability at the start of the run; for `constant`, throughout.")
     warm_up: Share = Field(0.1, description="`progressive`: share of the run, at its start, with probability `p`.")
     cool_down: Share = Field(0.1, description="`progressive`: share of the run, at its end, with probability 1.")
-    epochs: Count = Field(500, description="`official`: the epochs of the table that the run is stretched over.")
 
     @pydantic.model_validator(mode="after")
     def _fits_into_the_run(self) -> Self:
@@ -158,13 +156,6 @@ class TrainingConfig(Section):
         15.0, description="Minutes after which the training state is saved. None: not by time."
     )
     num_states: Count = Field(3, description="How many training states to keep; older ones are deleted.")
-    on_non_finite: Literal["stop", "roll_back"] = Field(
-        "stop",
-        description="What to do when a loss or gradient is NaN or infinite. `stop` ends the run; `roll_back` goes on "
-        "from the last saved state with a smaller learning rate, and says so in the log and the metrics.",
-    )
-    roll_back_factor: Share = Field(0.5, description="`roll_back`: times the learning rate, for the rest of the run.")
-    max_roll_backs: Count = Field(3, description="`roll_back`: how often in a run, before it ends all the same.")
 
     @pydantic.model_validator(mode="after")
     def _one_length(self) -> Self:

@@ -1,4 +1,4 @@
-"""Cheap checks of what an adapter gives: its boxes and its losses. The thorough ones are in :mod:`ctsdk.testing`."""
+"""Cheap checks of an adapter's boxes and losses. The thorough checks are in :mod:`ctsdk.testing`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 __all__ = ["THOROUGH_CHECK", "boxes_fault", "losses_fault", "named_losses"]
 
-# Shares of a crop of an untrained tracker may stray a little; pixels and logits stray far.
+# An untrained tracker's boxes may leave the crop a little; pixels and logits lie far outside.
 _BOX_RANGE = (-1.0, 2.0)
 THOROUGH_CHECK: Final = (
-    "`ctsdk check`, or ctsdk.testing.check_adapter(adapter), looks at all promises of an adapter and says how to mend "
+    "`ctsdk check`, or ctsdk.testing.check_adapter(adapter), checks all promises of an adapter and says how to fix "
     "each."
 )
 
 
 def boxes_fault(prediction: Prediction, num_samples: int) -> str:
-    """Return what is wrong with the boxes of a prediction, one sentence; empty where nothing is."""
+    """Return what is wrong with the boxes of a prediction, in one sentence; empty if nothing is."""
     boxes: object = prediction.boxes
     if not isinstance(boxes, Tensor):
         return f"predict() gave boxes of type {type(boxes).__name__}; expected a tensor."
@@ -42,7 +42,7 @@ def boxes_fault(prediction: Prediction, num_samples: int) -> str:
 
 
 def losses_fault(method: str, losses: object) -> str:
-    """Return what is wrong with what a loss method gave, one sentence; empty where nothing is."""
+    """Return what is wrong with the losses that a method returned, in one sentence; empty if nothing is."""
     if not isinstance(losses, dict):
         return f"{method}() gave {losses!r:.80}; expected a dict of losses by name."
     for name, loss in losses.items():
@@ -55,7 +55,7 @@ def losses_fault(method: str, losses: object) -> str:
 
 
 def named_losses(method: str, losses: dict[str, Tensor], adapter: TrackerAdapter) -> dict[str, Tensor]:
-    """Return the losses that a method of an adapter gave.
+    """Return the losses that a method of an adapter returned, once they are checked.
 
     Raises:
         AdapterContractError: they are no scalars with names.

@@ -1,4 +1,4 @@
-"""What pulls a mix towards the teacher: imitation of its stages. Guidance by its prediction is the adapter's."""
+"""Imitation: how far the stages of a mix are from the teacher's. Guidance by predictions is part of the adapter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ctsdk.errors import AdapterContractError
 
-__all__ = ["StageTokens", "imitation_by_stage", "imitation_loss"]
+__all__ = ["StageTokens", "imitation_by_stage"]
 
 # By trunk, by stage: the tensors that the adapter's stage_tokens picked.
 StageTokens: TypeAlias = Mapping[str, Sequence[tuple[Tensor, ...]]]
@@ -20,7 +20,8 @@ StageTokens: TypeAlias = Mapping[str, Sequence[tuple[Tensor, ...]]]
 def imitation_by_stage(mix: StageTokens, teacher: StageTokens) -> dict[str, Tensor]:
     """Return how far each stage of a mix is from the teacher's, unweighted scalars by trunk and stage, ``backbone.0``.
 
-    The mean squared error of each tensor of a stage, averaged over the tensors.
+    The mean squared error of each tensor of a stage, averaged over the tensors. Stages that the teacher's blocks
+    computed count too. The imitation loss is the mean over all stages of all trunks.
 
     Args:
         mix: by trunk, by stage: the tokens after the stage.
@@ -28,6 +29,9 @@ def imitation_by_stage(mix: StageTokens, teacher: StageTokens) -> dict[str, Tens
 
     Raises:
         AdapterContractError: the two do not have the same shapes.
+
+    Source: arXiv 2409.17564, stage-wise feature mimicking; LingyiHongfd/CompressTracker @ efd98ec,
+    lib/train/actors/compresstracker.py.
     """
     errors = {}
     for trunk, stages in mix.items():
@@ -41,22 +45,3 @@ def imitation_by_stage(mix: StageTokens, teacher: StageTokens) -> dict[str, Tens
             pairs = zip(seen, wanted, strict=True)
             errors[f"{trunk}.{stage}"] = torch.stack([F.mse_loss(token, target) for token, target in pairs]).mean()
     return errors
-
-
-def imitation_loss(mix: StageTokens, teacher: StageTokens) -> Tensor:
-    """Return how far the stages of a mix are from those of the teacher, unweighted, a scalar.
-
-    The mean of :func:`imitation_by_stage` over all stages of all trunks. Stages that the teacher's blocks computed
-    count too.
-
-    Args:
-        mix: by trunk, by stage: the tokens after the stage.
-        teacher: the same of the clean teacher.
-
-    Raises:
-        AdapterContractError: the two do not have the same shapes.
-
-    Source: arXiv 2409.17564, stage-wise feature mimicking; LingyiHongfd/CompressTracker @ efd98ec,
-    lib/train/actors/compresstracker.py.
-    """
-    return torch.stack(list(imitation_by_stage(mix, teacher).values())).mean()

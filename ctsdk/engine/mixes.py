@@ -1,7 +1,7 @@
 """Replacement: which stages are the student's in a step, and a tracker that runs them so.
 
-:func:`draw_mix` decides for one step, and :func:`mixed` makes the student run so for that step. How likely a stage is
-the student's says :mod:`ctsdk.engine.schedules`. Nothing here knows a loss or an optimiser.
+:func:`draw_mix` decides for one step, and :func:`mixed` makes the student run so for that step. How likely a
+stage is the student's is in :mod:`ctsdk.engine.schedules`. Losses and optimisers come later.
 
 Source: Hong et al., General Compression Framework for Efficient Transformer Object Tracking (arXiv 2409.17564),
 replacement training; LingyiHongfd/CompressTracker @ efd98ec, lib/train/actors/compresstracker.py, set_bernoulli.

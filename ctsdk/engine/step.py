@@ -1,11 +1,11 @@
-"""What a training step is: the losses of one mix on one batch, with the teacher frozen and randomness of its own.
+"""What a training step is: the losses of one mix on one batch, with the teacher frozen and its own random numbers.
 
 :func:`step_losses` is the method. What a run does with it, step after step, is in :mod:`ctsdk.training.loop`.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,7 +60,16 @@ def step_losses(
 
 
 class StepLosses(nn.Module):
-    """The losses of a step as a module, because torch averages the gradients of modules."""
+    """The losses of a step, and what they are computed with: adapter, student, stages and configuration.
+
+    A module, because torch averages the gradients of modules.
+
+    Args:
+        adapter: the teacher, its forward and its losses.
+        student: runs as the mix.
+        plans: the stages of every trunk.
+        config: the weights, and whether the teacher guides and is imitated.
+    """
 
     def __init__(
         self,
@@ -72,20 +81,24 @@ class StepLosses(nn.Module):
         super().__init__()
         self.adapter, self.student, self.plans, self.config = adapter, student, plans, config
 
+    def mixed(self, mix: Mix) -> AbstractContextManager[StageRecorder]:
+        """Let the student run as `mix` inside the context; see :func:`ctsdk.engine.mixes.mixed`."""
+        return mixed(self.adapter, self.student, self.plans, mix)
+
     def forward(self, mix: Mix, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the terms of the loss, and the shares of the stages in `imitation`, without gradient.
+        """Return the terms of the loss, and what each stage adds to `imitation`, without gradient.
 
         The latter, by trunk and stage such as ``backbone.0``, are weighted; their mean is the term.
         """
         weights, terms, by_stage = self.config.losses, dict[str, Tensor](), dict[str, Tensor]()
         adapter = self.adapter
-        with mixed(adapter, self.student, self.plans, mix) as recorder:
+        with self.mixed(mix) as recorder:
             prediction = adapter.predict(self.student, batch)
         if weights.task:
             task = named_losses("task_loss", adapter.task_loss(prediction, batch), adapter)
             terms |= {f"task/{name}": weights.task * loss for name, loss in task.items()}
         if self.config.is_guiding or self.config.is_imitating:
-            # Not inference mode: autograd may not keep its tensors, and the losses need them for the way back.
+            # Not inference mode: autograd may not keep its tensors, and the losses need them in the backward pass.
             with torch.no_grad(), StageRecorder.of_teacher(adapter, self.plans) as teacher_recorder:
                 target = adapter.predict(adapter.teacher, batch)
         if self.config.is_guiding:
@@ -100,7 +113,7 @@ class StepLosses(nn.Module):
 
 @contextmanager
 def frozen(teacher: nn.Module) -> Iterator[None]:
-    """Keep every module of `teacher` in eval mode and its parameters without gradient; all as before afterwards."""
+    """Keep every module of `teacher` in eval mode and its parameters without gradient; restore both afterwards."""
     modes = [(module, module.training) for module in teacher.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in teacher.parameters()]
     teacher.eval().requires_grad_(False)
@@ -115,13 +128,13 @@ def frozen(teacher: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def own_randomness(device: torch.device) -> Iterator[None]:
-    """Give the caller's random state back afterwards."""
+    """Restore the caller's random state afterwards."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         yield
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
-    """Make whatever the tracker draws in this step (drop path, dropout) a function of seed, step and process."""
+    """Seed torch, so that what the tracker draws (drop path, dropout) depends on seed, step and process alone."""
     parts = [seed, step, rank] if rank else [seed, step]
     torch.manual_seed(int(np.random.SeedSequence(parts).generate_state(1)[0]))

@@ -1,4 +1,4 @@
-"""Making a student: a copy of the teacher with one block per stage."""
+"""Build a student: a copy of the teacher with one block per stage."""
 
 from __future__ import annotations
 

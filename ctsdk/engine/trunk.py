@@ -37,7 +37,7 @@ class Trunk:
             ``nn.ModuleList``, an ``nn.Sequential``, a list or a tuple.
         start: the first block that belongs to the trunk.
         stop: one past the last block that belongs to the trunk; None for the end of the list.
-        after_swap: called with the tracker after other blocks were assigned, to mend fields that count blocks.
+        after_swap: called with the tracker after other blocks were assigned, to fix fields that count blocks.
     """
 
     path: str
@@ -89,7 +89,7 @@ class Trunk:
 
     @contextmanager
     def swapped(self, tracker: nn.Module, blocks: Sequence[nn.Module]) -> Iterator[None]:
-        """Let `tracker` run with `blocks` inside the context; its own list is back afterwards, whatever happens."""
+        """Let `tracker` run with `blocks` inside the context; restore its own list afterwards, whatever happens."""
         parent, name = self._parent(tracker)
         own = getattr(parent, name)
         try:

@@ -1,4 +1,4 @@
-"""What makes training steps faster or smaller: precision, compiled or recomputed blocks, the memory layout of maps."""
+"""Faster or smaller training steps: precision, compiled or recomputed blocks, memory layout of convolutions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ctsdk.engine.adapter import TrackerAdapter
 
-__all__ = ["autocast", "channels_last", "compiled_blocks", "make_scaler", "recomputed_blocks"]
+__all__ = ["autocast", "channels_last", "compile_blocks", "make_scaler", "recompute_blocks"]
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -37,21 +37,21 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
 
 
 def make_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
-    """Return what keeps small gradients from vanishing in float16; in other precisions it does nothing."""
+    """Return the scaler that keeps small gradients from vanishing in float16; in other precisions it does nothing."""
     return torch.amp.GradScaler(device.type, enabled=precision == "float16")
 
 
 @contextlib.contextmanager
-def channels_last(*trackers: nn.Module, is_wanted: bool) -> Iterator[None]:
-    """Let convolutions work on maps whose channels lie side by side in memory, while the context is open.
+def channels_last(*trackers: nn.Module) -> Iterator[None]:
+    """Lay out the weights of convolutions with their channels innermost while the context is open.
 
-    Tokens on their cells are such maps already; only the weights must follow, for kernels not to turn them each time.
+    Maps made of tokens are laid out so already; with weights that are not, kernels would convert them in each step.
     """
     convolutions = [
         module
         for tracker in trackers
         for module in tracker.modules()
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and is_wanted
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
     ]
     for module in convolutions:
         module.to(memory_format=torch.channels_last)
@@ -63,31 +63,31 @@ def channels_last(*trackers: nn.Module, is_wanted: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def compiled_blocks(adapter: TrackerAdapter, student: nn.Module, *, is_wanted: bool) -> Iterator[None]:
+def compile_blocks(adapter: TrackerAdapter, student: nn.Module) -> Iterator[None]:
     """Let the blocks of teacher and student run compiled while the context is open.
 
-    Each block is compiled on its own, so that a mix is put together from what is compiled already.
+    Each block is compiled on its own, so that a new mix needs no new compilation.
     """
-    with _other_forwards(_blocks(adapter, student) if is_wanted else [], torch.compile):
+    with _replace_forwards(_blocks(adapter, student), torch.compile):
         yield
 
 
 @contextlib.contextmanager
-def recomputed_blocks(adapter: TrackerAdapter, student: nn.Module, *, is_wanted: bool) -> Iterator[None]:
-    """Let the blocks of teacher and student remember only their inputs while the context is open.
+def recompute_blocks(adapter: TrackerAdapter, student: nn.Module) -> Iterator[None]:
+    """Let the blocks of teacher and student keep only their inputs while the context is open.
 
-    What the way back needs is computed again there, with the same random numbers (activation checkpointing).
+    The rest is computed again in the backward pass, with the same random numbers (activation checkpointing).
 
     Raises:
         ConfigError: a block holds batch norm, whose statistics would move twice a step.
     """
-    blocks = _blocks(adapter, student) if is_wanted else []
+    blocks = _blocks(adapter, student)
     if any(isinstance(module, _BatchNorm) for block in blocks for module in block.modules()):
         raise ConfigError(
             f"training.recompute_blocks cannot be used with {adapter.name}: its blocks hold batch norm, whose "
             "statistics would move twice in a step. Lower training.micro_batch_size instead."
         )
-    with _other_forwards(blocks, lambda forward: partial(checkpoint, forward, use_reentrant=False)):
+    with _replace_forwards(blocks, lambda forward: partial(checkpoint, forward, use_reentrant=False)):
         yield
 
 
@@ -97,17 +97,17 @@ def _blocks(adapter: TrackerAdapter, student: nn.Module) -> list[nn.Module]:
 
 
 @contextlib.contextmanager
-def _other_forwards(
+def _replace_forwards(
     blocks: list[nn.Module], change: Callable[[Callable[..., Any]], Callable[..., Any]]
 ) -> Iterator[None]:
-    """Change what `blocks` do while the context is open.
+    """Replace the ``forward`` of `blocks` while the context is open.
 
-    Only their ``forward``, because imitation hooks blocks, other ones in each step, and hooks around what is compiled
-    need nothing compiled anew.
+    Not their ``__call__``: imitation hooks other blocks in each step, and hooks around a compiled forward need no new
+    compilation.
     """
     with contextlib.ExitStack() as stack:
         for block in blocks:
-            # Another context may have put its own there.
+            # Another context may have replaced it, too.
             before = vars(block).get("forward")
             block.forward = change(block.forward)
             if before is None:

@@ -1,6 +1,6 @@
 """Training steps over several processes: gradients averaged by torch, batch norm over the whole batch.
 
-A step of N processes is a step of one process with the same batch, only that each process holds a part of it in memory.
+A step of N processes equals a step of one process with the same batch; each process holds a part of it in memory.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
     from ctsdk.ranks import Ranks
 
-__all__ = ["averaging_gradients", "batch_norm_over_ranks"]
+__all__ = ["average_gradients", "batch_norm_over_ranks"]
 
-# Buffers need not be sent: the statistics of batch norm are those of the whole batch in every process. What turns that
-# off was renamed in torch 2.14.
+# Buffers need not be sent: the statistics of batch norm are those of the whole batch in every process. The argument was
+# renamed in torch 2.14.
 _is_new = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
 _buffers_stay: dict[str, Any] = {"forward_sync_buffers" if _is_new else "broadcast_buffers": False}
 
 
-def averaging_gradients(module: nn.Module, ranks: Ranks) -> nn.Module:
+def average_gradients(module: nn.Module, ranks: Ranks) -> nn.Module:
     """Return a module that runs `module` and averages the gradients of its parameters over all ranks.
 
     A parameter that no rank has used keeps no gradient, so that the optimiser leaves it alone.
@@ -38,7 +38,7 @@ def averaging_gradients(module: nn.Module, ranks: Ranks) -> nn.Module:
         return module
     return DistributedDataParallel(
         module,
-        # A student block that is not in a mix is in it on no rank, because all draw the same.
+        # All ranks draw the same mix, so a student block that is unused on one rank is unused on all.
         find_unused_parameters=True,
         **_buffers_stay,
     )
@@ -52,7 +52,7 @@ def batch_norm_over_ranks(module: nn.Module, ranks: Ranks) -> Iterator[None]:
     """
     norms = [norm for norm in module.modules() if isinstance(norm, _BatchNorm)] if ranks.group else []
     for norm in norms:
-        norm.forward = partial(_normalised, norm)  # type: ignore[method-assign]
+        norm.forward = partial(_normalise, norm)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -60,7 +60,7 @@ def batch_norm_over_ranks(module: nn.Module, ranks: Ranks) -> Iterator[None]:
             del norm.forward
 
 
-def _normalised(norm: _BatchNorm, x: Tensor) -> Tensor:
+def _normalise(norm: _BatchNorm, x: Tensor) -> Tensor:
     """Return what `norm` gives for the part `x`, (B, C, ...), of a batch."""
     if not norm.training:
         return type(norm).forward(norm, x)
@@ -92,15 +92,15 @@ def _track(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """A sum that every rank gets, so that every rank's loss has a gradient with respect to each part."""
+    """A sum over ranks for all of them, through which every rank's loss has a gradient with respect to each part."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:  # noqa: ANN401, ARG004 - torch's own
-        return _all_reduced(part)
+        return _all_reduce(part)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ANN401, ARG004 - torch's own
-        return _all_reduced(gradients[0])
+        return _all_reduce(gradients[0])
 
 
 def _sum_over_ranks(part: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def _sum_over_ranks(part: Tensor) -> Tensor:
     return total
 
 
-def _all_reduced(part: Tensor) -> Tensor:
+def _all_reduce(part: Tensor) -> Tensor:
     total = part.contiguous().clone()
     dist.all_reduce(total)
     return total

@@ -1,4 +1,4 @@
-"""Where NaN and infinity come from: looked for after a step went wrong, so that good steps pay nothing for it."""
+"""Where NaN and infinity come from: searched after a step went wrong, so that good steps cost nothing more."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ctsdk.engine.mixes import Mix, mixed
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from ctsdk.engine.adapter import TrackerAdapter
     from ctsdk.engine.batch import Batch
-    from ctsdk.engine.stages import StagePlan
+    from ctsdk.engine.mixes import Mix
+    from ctsdk.engine.step import StepLosses
 
 __all__ = ["find_source", "gradients_not_finite", "weights_not_finite"]
 
@@ -23,28 +21,25 @@ _NUM_NAMED = 3
 
 
 @torch.no_grad()
-def find_source(
-    adapter: TrackerAdapter, student: nn.Module, plans: Mapping[str, StagePlan], mix: Mix, batch: Batch
-) -> str:
-    """Say in words where the first values that are not finite are: the batch, a weight, a stage, or behind them.
+def find_source(losses: StepLosses, mix: Mix, batch: Batch) -> str:
+    """Return in words where the first values that are not finite are: the batch, a weight, a stage, or after them.
 
     Runs the mix once more; the student's buffers move as in any forward pass.
 
     Args:
-        adapter: the teacher and its forward.
-        student: as it was before the step.
-        plans: the stages of every trunk.
+        losses: of the step, with the student as it was before.
         mix: of the step.
         batch: on which a loss or gradient was not finite.
     """
+    adapter, student = losses.adapter, losses.student
     crops = {name: getattr(batch, name) for name in ("templates", "searches", "template_boxes", "search_boxes")}
-    bad = _named(crops | {f"extra[{name!r}]": value for name, value in batch.extra.items()})
+    bad = _name_bad(crops | {f"extra[{name!r}]": value for name, value in batch.extra.items()})
     if bad:
         return f"the batch holds values that are not finite, in {bad}"
     for owner, tracker in (("student", student), ("teacher", adapter.teacher)):
         if bad := weights_not_finite(tracker):
             return f"weights of the {owner} are not finite: {bad}"
-    with mixed(adapter, student, plans, mix) as recorder:
+    with losses.mixed(mix) as recorder:
         adapter.predict(student, batch)
     for trunk, stages in recorder.tokens(batch).items():
         for stage, (tokens, is_student) in enumerate(zip(stages, mix[trunk], strict=True)):
@@ -56,16 +51,16 @@ def find_source(
 
 def weights_not_finite(tracker: nn.Module) -> str:
     """Return in words which parameters and buffers are not finite; empty if all are."""
-    return _named(dict(itertools.chain(tracker.named_parameters(), tracker.named_buffers())))
+    return _name_bad(dict(itertools.chain(tracker.named_parameters(), tracker.named_buffers())))
 
 
 def gradients_not_finite(student: nn.Module) -> str:
     """Return in words which parameters have a gradient that is not finite."""
     gradients = {name: value.grad for name, value in student.named_parameters() if value.grad is not None}
-    return f"gradients that are not finite: {_named(gradients) or 'none alone, but all together'}"
+    return f"gradients that are not finite: {_name_bad(gradients) or 'none alone, but all together'}"
 
 
-def _named(tensors: Mapping[str, Tensor]) -> str:
+def _name_bad(tensors: Mapping[str, Tensor]) -> str:
     bad = [name for name, value in tensors.items() if not _are_finite([value])]
     more = f" and {len(bad) - _NUM_NAMED} more" if len(bad) > _NUM_NAMED else ""
     return ", ".join(bad[:_NUM_NAMED]) + more

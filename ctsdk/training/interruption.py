@@ -1,4 +1,4 @@
-"""Being told to stop: a signal is remembered, so that a run can finish its step and save its state."""
+"""Signals that stop a run: remembered, so that it can finish its step and save its state."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interruption:
-    """Remembers SIGTERM and SIGINT (Ctrl-C) while its context is open; the second signal acts as it would without.
+    """Remembers SIGTERM and SIGINT (Ctrl-C) while its context is open; a second signal acts as usual.
 
-    Signals belong to the main thread. In another one, and where `is_wanted` is False, nothing is remembered.
+    Only the main thread gets signals. In another one, nothing is remembered.
 
     Attributes:
         signal: the number of the signal that came; 0 if none did.
     """
 
-    def __init__(self, *, is_wanted: bool = True) -> None:
+    def __init__(self) -> None:
         self.signal = 0
-        self._is_wanted = is_wanted and threading.current_thread() is threading.main_thread()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if self._is_wanted:
+        if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._remember) for number in _SIGNALS}
         return self
 

@@ -1,7 +1,7 @@
-"""Figures of a run, row by row: JSON lines always, TensorBoard if it is installed, and the caller's function.
+"""Metrics of a run, row by row: JSON lines always, TensorBoard if it is installed, and the caller's function.
 
-Two files, because two runs that do the same differ in one of them: ``metrics.jsonl`` has what follows from data, seed
-and configuration, ``pace.jsonl`` what the clock and the machine say.
+Two files, because equal runs differ in one of them: ``metrics.jsonl`` follows from data, seed and configuration,
+``pace.jsonl`` from the clock and the machine.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
@@ -34,60 +34,58 @@ _logger = logging.getLogger(__name__)
 
 METRICS_FILE, PACE_FILE = "metrics.jsonl", "pace.jsonl"
 
-# Steps between two rows. Of a sitting's first one nothing is told: it is slower than those to come.
+# Steps between two rows of the pace. The first step after a start is not counted: it includes warm-up.
 _NUM_STEPS = 20
 
-# Called with the step and the figures of each new row, those that are numbers.
+# Called with the step and the metrics of each new row.
 OnMetrics: TypeAlias = Callable[[int, dict[str, float]], object]
 
 
 class MetricsLog:
-    """Keeps the rows of a run in memory, and on disk if the run has a folder.
+    """Keeps the rows of a run in memory; while it is open, also on disk if the run has a folder.
 
     Args:
         folder: of the run; None for memory alone.
-        first_step: the step that a run goes on from. Rows of steps that it repeats are dropped from the files.
         on_metrics: called with each new row, once it is in its file. When it raises, the error is kept, and it is not
             called again.
 
     Attributes:
         error: what `on_metrics` raised.
-
-    Raises:
-        OutputError: a file cannot be written.
-        TrainingError: a file holds a line that is no row.
     """
 
-    def __init__(self, folder: Path | None, *, first_step: int = 0, on_metrics: OnMetrics | None = None) -> None:
+    def __init__(self, folder: Path | None = None, on_metrics: OnMetrics | None = None) -> None:
         self.error: Exception | None = None
         self._on_metrics = on_metrics
         self._folder = folder
         self._tensorboard: Any = None
-        self._steps = _Lines(folder / METRICS_FILE if folder else None, is_old=first_step > 0)
-        self._pace = _Lines(folder / PACE_FILE if folder else None, is_old=first_step > 0)
-        self.rewind(first_step)
+        self._steps = _Lines(folder / METRICS_FILE if folder else None)
+        self._pace = _Lines(folder / PACE_FILE if folder else None)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """Every row so far but those of the pace; a row of a training step has the keys ``step`` and ``loss``."""
         return self._steps.rows
 
-    def rewind(self, step: int) -> None:
-        """Forget the rows of `step` and of later steps, because they are to come again."""
-        self.close()
-        self._steps.rewind(step)
-        self._pace.rewind(step)
+    def open(self, first_step: int = 0) -> None:
+        """Open the files, and keep of what they hold the rows before `first_step`; the others will be added again.
+
+        Raises:
+            OutputError: a file cannot be written.
+            TrainingError: a file holds a line that is no row.
+        """
+        self._steps.open(first_step)
+        self._pace.open(first_step)
         if self._folder is not None and importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._tensorboard = SummaryWriter(str(self._folder / "tensorboard"), purge_step=step or None)
-            # It drops all of this step, and what was written before the step was taken does not come again.
+            self._tensorboard = SummaryWriter(str(self._folder / "tensorboard"), purge_step=first_step or None)
+            # purge_step also drops this step's validation rows; write them again.
             for row in [*self._steps.rows, *self._pace.rows]:
-                if row["step"] == step:
-                    self._to_tensorboard(step, _numbers(row))
+                if row["step"] == first_step:
+                    self._to_tensorboard(first_step, {name: value for name, value in row.items() if name != "step"})
 
-    def add(self, step: int, **values: float | str) -> None:
-        """Add a row; numbers also go to TensorBoard and to the caller's function, under their names.
+    def add(self, step: int, **values: float) -> None:
+        """Add a row; its values also go to TensorBoard and to the caller's function, under their names.
 
         Raises:
             TrainingError: the row cannot be written, as when the disk is full.
@@ -96,7 +94,7 @@ class MetricsLog:
         self._pass_on(step, values)
 
     def add_pace(self, step: int, **values: float) -> None:
-        """Add a row of what the clock and the machine say, in a file of its own.
+        """Add a row of the pace, which has its own file.
 
         Raises:
             TrainingError: the row cannot be written, as when the disk is full.
@@ -105,7 +103,7 @@ class MetricsLog:
         self._pass_on(step, values)
 
     def sync(self) -> None:
-        """Have the rows on the disk itself, so that no state there is ahead of them."""
+        """Make sure that the rows are on the disk, so that no state there is ahead of them."""
         self._steps.sync()
 
     def close(self) -> None:
@@ -115,29 +113,22 @@ class MetricsLog:
         if self._tensorboard is not None:
             self._tensorboard.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _pass_on(self, step: int, values: Mapping[str, float | str]) -> None:
-        numbers = _numbers(values)
-        self._to_tensorboard(step, numbers)
+    def _pass_on(self, step: int, values: dict[str, float]) -> None:
+        self._to_tensorboard(step, values)
         if self._on_metrics is not None and self.error is None:
             try:
-                self._on_metrics(step, numbers)
+                self._on_metrics(step, dict(values))
             except Exception as error:  # noqa: BLE001 - ends the run where its state can be saved in all processes
                 self.error = error
 
-    def _to_tensorboard(self, step: int, numbers: Mapping[str, float]) -> None:
+    def _to_tensorboard(self, step: int, values: Mapping[str, float]) -> None:
         if self._tensorboard is not None:
-            for name, value in numbers.items():
+            for name, value in values.items():
                 self._tensorboard.add_scalar(name, value, step)
 
 
 class Pace:
-    """Measures the steps of a run, and says once how long it will take.
+    """Measures how fast the steps of a run are, and logs once how long it will take.
 
     Args:
         num_steps: of the whole run.
@@ -148,12 +139,12 @@ class Pace:
     def __init__(self, num_steps: int, device: torch.device, ranks: Ranks) -> None:
         self._num_steps, self._device, self._ranks = num_steps, device, ranks
         self._begin: float | None = None
-        self._num_done, self._num_samples, self._is_told = 0, 0.0, False
+        self._num_done, self._num_samples, self._is_logged = 0, 0.0, False
 
     def after(self, step: int, num_samples: float) -> dict[str, float]:
-        """Take note that a step is done, and return the figures of the last few steps if it is time for them.
+        """Count a step that is done, and return the pace of the last few steps if it is time for a row; else nothing.
 
-        Saving and validation in between count. Figures: ``pace/samples_per_second`` of all processes together,
+        Saving and validation in between count. Metrics: ``pace/samples_per_second`` of all processes together,
         ``pace/seconds_per_step``, ``pace/seconds_left``, and ``pace/peak_memory_mib`` of the process that has most.
 
         Args:
@@ -169,24 +160,24 @@ class Pace:
         now = time.monotonic()
         seconds = now - self._begin
         left = seconds / self._num_done * (self._num_steps - step)
-        figures = {
+        metrics = {
             "pace/samples_per_second": self._num_samples / seconds,
             "pace/seconds_per_step": seconds / self._num_done,
             "pace/seconds_left": left,
         }
         if peak := self._ranks.largest([peak_memory_mib(self._device)])[0]:
-            figures["pace/peak_memory_mib"] = peak
-        if not self._is_told:
-            seconds_per_step = figures["pace/seconds_per_step"]
+            metrics["pace/peak_memory_mib"] = peak
+        if not self._is_logged:
+            seconds_per_step = metrics["pace/seconds_per_step"]
             _logger.info("%.2f s a step on %s: about %s left", seconds_per_step, self._device, _duration(left))
-        self._begin, self._num_done, self._num_samples, self._is_told = now, 0, 0.0, True
-        return figures
+        self._begin, self._num_done, self._num_samples, self._is_logged = now, 0, 0.0, True
+        return metrics
 
 
 def peak_memory_mib(device: torch.device) -> float:
     """Return the most memory that this process has held so far, in MiB: of tensors on a GPU, of everything on a CPU.
 
-    0 where the system does not tell.
+    0 where the system does not report it.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
@@ -207,24 +198,24 @@ def _duration(seconds: float) -> str:
 class _Lines:
     """A file of rows, each a line of JSON, and the same in memory; without a path, in memory alone."""
 
-    def __init__(self, path: Path | None, *, is_old: bool) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.rows: list[dict[str, Any]] = []
         self._path = path
         self._file: FileIO | None = None
-        if path is not None and is_old and path.exists():
-            self.rows = _whole_rows(path)
 
-    def rewind(self, step: int) -> None:
-        self.rows = [row for row in self.rows if row["step"] < step or _is_between(row, step)]
+    def open(self, first_step: int) -> None:
         if self._path is None:
             return
+        if first_step > 0 and self._path.exists():
+            rows = _whole_rows(self._path)
+            self.rows = [row for row in rows if row["step"] < first_step or _is_between(row, first_step)]
         # Whole or not at all: a run that is killed here keeps the rows it had.
         with atomic_write(self._path) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
-        # Without a buffer, nothing is left over that would fail once more when the file is closed.
+        # Unbuffered: what failed to be written must not fail once more when the file is closed.
         self._file = self._path.open("ab", buffering=0)
 
-    def add(self, step: int, values: Mapping[str, float | str]) -> None:
+    def add(self, step: int, values: Mapping[str, float]) -> None:
         row: dict[str, Any] = {"step": step, **values}
         self.rows.append(row)
         if self._file is None:
@@ -235,8 +226,7 @@ class _Lines:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise TrainingError(
-                f"step {step}: cannot write {self._path}: {error}. Make room, and go on from the last saved state "
-                "with resume."
+                f"step {step}: cannot write {self._path}: {error}. Make room, and resume from the last saved state."
             ) from error
 
     def sync(self) -> None:
@@ -248,12 +238,8 @@ class _Lines:
             self._file.close()
 
 
-def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in row.items() if name != "step" and not isinstance(value, str)}
-
-
 def _whole_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file; a last line that has no end was cut off with the process that wrote it.
+    """Return the rows of a file; a last line without an end was cut off when its process was killed.
 
     Raises:
         TrainingError: another line holds no row.
@@ -268,7 +254,7 @@ def _whole_rows(path: Path) -> list[dict[str, Any]]:
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):
             raise TrainingError(
                 f"{path} is damaged: line {number} is {line[:80]!r}; expected a row of JSON with its step. Delete the "
-                "line, or move the file away: the run needs none of its rows to go on."
+                "line, or move the file away: the run needs none of its rows to continue."
             )
         rows.append(row)
     return rows

@@ -11,11 +11,13 @@ import torch
 from ctsdk.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
     from ctsdk.config import TrainingConfig
 
-__all__ = ["make_optimizer", "rate_factor"]
+__all__ = ["check_groups", "make_optimizer", "rate_factor"]
 
 
 def make_optimizer(student: nn.Module, settings: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:
@@ -48,9 +50,30 @@ def make_optimizer(student: nn.Module, settings: TrainingConfig, device: torch.d
         groups,
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
-        # Not False, which would also turn off what torch does of itself.
+        # Not False, which would also turn off torch's own default.
         fused=True if is_fused else None,
     )
+
+
+def check_groups(student: nn.Module, blocks: Mapping[str, nn.Module]) -> None:
+    """Refuse to freeze so much that a step has nothing to train.
+
+    Args:
+        student: after :func:`make_optimizer`, which freezes parameters.
+        blocks: its stages, by name; a mix has at least one of them.
+
+    Raises:
+        ConfigError: some stage is frozen, and so is all that is in every mix.
+    """
+    idle = [name for name, block in blocks.items() if not any(part.requires_grad for part in block.parameters())]
+    replaced = {id(parameter) for block in blocks.values() for parameter in block.parameters()}
+    trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    if idle and all(id(parameter) in replaced for parameter in trained):
+        raise ConfigError(
+            f"training.groups freezes stages ({', '.join(idle)}) and all outside of the stages, so a step in which the "
+            "others are the teacher's would train nothing. Leave something trainable outside, such as a head, or use "
+            "preset=distill, which replaces nothing."
+        )
 
 
 def rate_factor(settings: TrainingConfig, step: int) -> float:

@@ -7,42 +7,36 @@ from typing import TYPE_CHECKING
 import torch
 
 from ctsdk.engine.faults import THOROUGH_CHECK, boxes_fault
-from ctsdk.engine.mixes import all_teacher, mixed
+from ctsdk.engine.mixes import all_teacher
 from ctsdk.errors import AdapterContractError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from torch import Tensor
 
-    from torch import Tensor, nn
-
-    from ctsdk.engine.adapter import TrackerAdapter
     from ctsdk.engine.batch import Batch
-    from ctsdk.engine.stages import StagePlan
+    from ctsdk.engine.step import StepLosses
 
-__all__ = ["look_before_training"]
+__all__ = ["preflight_check"]
 
-# How far boxes may be apart on an accelerator and on the CPU: copies of the same numbers lie elsewhere in memory, and
-# there a kernel may add them up in another order.
+# How far boxes may be apart on an accelerator and on the CPU: kernels may add up copies of the same numbers in another
+# order, because they lie elsewhere in memory.
 _ROUNDING = (1e-2, 1e-4)
 
 
-def look_before_training(
-    adapter: TrackerAdapter, student: nn.Module, plans: Mapping[str, StagePlan], batch: Batch
-) -> None:
-    """Look at what a mistaken adapter most often gets wrong, on the first batch of a run.
+def preflight_check(losses: StepLosses, batch: Batch) -> None:
+    """Check the most frequent mistakes of adapters on the first batch of a run.
 
     Nothing of the student or the teacher changes, and no random number is drawn. The teacher is in eval mode.
 
     Args:
-        adapter: the adapter.
-        student: the student of `plans`, not trained yet: outside its trunks it is still the teacher.
-        plans: the stages of every trunk.
-        batch: on the device of both.
+        losses: with a student that is not trained yet: outside its trunks it is still the teacher.
+        batch: on the device of student and teacher.
 
     Raises:
         AdapterContractError: boxes have another form than the contract asks for, or the teacher's blocks inside the
             student do not make the teacher.
     """
+    adapter, student = losses.adapter, losses.student
     modes = [(module, module.training) for module in student.modules()]
     student.eval()
     try:
@@ -50,7 +44,7 @@ def look_before_training(
             expected = adapter.predict(adapter.teacher, batch)
             fault = boxes_fault(expected, batch.size)
             if not fault:
-                with mixed(adapter, student, plans, all_teacher(plans)):
+                with losses.mixed(all_teacher(losses.plans)):
                     seen = adapter.predict(student, batch)
                 fault = _mix_fault(seen.boxes, expected.boxes)
     finally:
@@ -61,13 +55,12 @@ def look_before_training(
 
 
 def _mix_fault(seen: Tensor, expected: Tensor) -> str:
-    """Return what is wrong with the boxes of the mix of teacher blocks alone; empty where nothing is."""
-    # In the middle of the batch, because a box that is picked among many may be another one after rounding; a mistake
-    # moves them all.
+    """Return what is wrong with the boxes of the all-teacher mix; empty if nothing is."""
+    # The median over the batch, because rounding may change which of many boxes is picked; a mistake moves them all.
     off = (seen.float() - expected.float()).abs().amax(dim=1).nanmedian()
     if not off > _ROUNDING[seen.device.type == "cpu"]:
         return ""
     return (
         f"with all the teacher's blocks in place the student's boxes are off by {off:.2e}; expected the teacher's own. "
-        "Something outside the trunk depends on the blocks: mend it in Trunk(after_swap=...)."
+        "Something outside the trunk depends on the blocks: fix it in Trunk(after_swap=...)."
     )

@@ -1,6 +1,6 @@
 """``run.json``: what a run was made with, for whoever finds its folder later.
 
-A run may take several sittings: each time that it is started or resumed adds one, and none is ever changed by another.
+Each time that a run is started or resumed adds an entry, a start. No start changes the entry of another.
 """
 
 from __future__ import annotations
@@ -16,38 +16,36 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 
-from ctsdk.engine.batch import Batch
 from ctsdk.errors import OutputError, TrainingError, TrainingInterruptedError
 from ctsdk.fingerprint import fingerprint
 from ctsdk.storage.atomic import write_json
 from ctsdk.storage.bounded import MAX_DESCRIPTION_BYTES, read_bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ctsdk.engine.adapter import TrackerAdapter
+    from ctsdk.engine.batch import Batch
 
-__all__ = ["RECORD_FILE", "Sitting", "batch_fingerprint", "hardware", "versions"]
+__all__ = ["RECORD_FILE", "Start", "batch_fingerprint", "hardware", "versions"]
 
 RECORD_FILE = "run.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
-class Sitting:
-    """One process's time with a run, as a context: begun, then finished, interrupted or failed, with when and why.
+class Start:
+    """One start of a run in its record, as a context: begun, then finished, interrupted or failed, with when and why.
 
-    It is on disk from the beginning, so that a process that is killed has left it: then ``outcome`` is null.
+    It is written at the beginning. If the process is killed, its ``outcome`` stays null.
 
     Args:
         folder: of the run; None to write nothing.
-        facts: what is known at the start; made of what JSON knows.
+        facts: what is known at the beginning, in types of JSON.
 
     Attributes:
-        facts: what stands in the file; what is added is written with the first batch, and in the end.
+        facts: the entry in the file; what is added later is written with the first batch, and at the end.
 
     Raises:
         OutputError: the file cannot be written.
-        TrainingError: what is there is no record of a run.
+        TrainingError: the file that is there is no record of a run.
     """
 
     def __init__(self, folder: Path | None, facts: dict[str, Any]) -> None:
@@ -55,13 +53,11 @@ class Sitting:
         self._before = _read(self._path) if self._path and self._path.exists() else []
         self.facts: dict[str, Any] = {"begin": _now(), "end": None, "outcome": None, "error": None, **facts}
 
-    def watch(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Yield the batches, and note the fingerprint of the first one of the sitting."""
-        for batch in batches:
-            if self._path and "first_batch_sha256" not in self.facts and isinstance(batch, Batch):
-                self.facts["first_batch_sha256"] = batch_fingerprint(batch)
-                self._write()
-            yield batch
+    def add_first_batch(self, batch: Batch) -> None:
+        """Add the fingerprint of the first batch."""
+        if self._path is not None:
+            self.facts["first_batch_sha256"] = batch_fingerprint(batch)
+            self._write()
 
     def __enter__(self) -> Self:
         self._write()
@@ -70,23 +66,26 @@ class Sitting:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         is_interrupted = isinstance(error, TrainingInterruptedError | KeyboardInterrupt)
         outcome = "finished" if error is None else "interrupted" if is_interrupted else "failed"
-        said = None if error is None else f"{type(error).__name__}: {error}"
-        self.facts |= {"end": _now(), "outcome": outcome, "error": said}
+        message = None if error is None else f"{type(error).__name__}: {error}"
+        self.facts |= {"end": _now(), "outcome": outcome, "error": message}
         try:
             self._write()
         except OutputError as failure:
             if error is None:
                 raise
-            # What ended the run matters more; this goes with it.
+            # What ended the run matters more; this is a note to it.
             error.add_note(str(failure))
 
     def _write(self) -> None:
         if self._path is not None:
-            write_json(self._path, {"format": _FORMAT, "sittings": [*self._before, self.facts]})
+            write_json(self._path, {"format": _FORMAT, "starts": [*self._before, self.facts]})
 
 
 def versions(adapter: TrackerAdapter) -> dict[str, str | None]:
-    """Return the versions of what computes, by distribution; that of the adapter is None if none brings it."""
+    """Return the versions of Python and of the packages that compute, by name.
+
+    The adapter's is None if no package has it.
+    """
     found: dict[str, str | None] = {
         "python": platform.python_version(),
         "ctsdk": metadata.version("ctsdk"),
@@ -101,7 +100,7 @@ def versions(adapter: TrackerAdapter) -> dict[str, str | None]:
 
 
 def hardware(device: torch.device) -> dict[str, str | int | None]:
-    """Return what the run is computed on; None for what the system does not tell."""
+    """Return the hardware of the run; None for what the system does not report."""
     has_memory = hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= os.sysconf_names.keys()
     return {
         "system": platform.platform(),
@@ -124,10 +123,10 @@ def _read(path: Path) -> list[dict[str, Any]]:
         record = json.loads(read_bounded(path, MAX_DESCRIPTION_BYTES))
         if record["format"] != _FORMAT:
             raise ValueError(f"it has format {record['format']!r:.80}, and {_FORMAT} is expected")
-        return list(record["sittings"])
+        return list(record["starts"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise TrainingError(
-            f"{path} is no record of a run of this ctsdk ({error}). Move it away; a run goes on without it."
+            f"{path} is no record of a run of this ctsdk ({error}). Move it away; a run does not need it to continue."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The training states of a run on disk: whole or not at all, the last few kept, read without running code."""
+"""Training states on disk: each written whole or not at all, the last few kept, read without running code."""
 
 from __future__ import annotations
 
@@ -19,19 +19,13 @@ if TYPE_CHECKING:
 
     from ctsdk.config import CompressionConfig
 
-__all__ = ["STATES_FOLDER", "States"]
+__all__ = ["STATES_FOLDER", "States", "adjustments"]
 
 STATES_FOLDER = "states"
 
 _NAME = re.compile(r"step-(\d+)\.pt")
-# Without these a run cannot go on as it was.
-_KEYS = frozenset(
-    {
-        *("step", "batches_read", "stage_runs", "rate_scale", "num_roll_backs"),
-        *("student", "optimizer", "scaler", "config", "teacher"),
-    }
-)
-# What a run may change when it goes on, because none of it changes a figure.
+_KEYS = frozenset({"step", "batches_read", "student", "optimizer", "scaler", "config", "teacher"})
+# What a resume may change, because it changes no result.
 _FREE = frozenset(
     {
         "training.recompute_blocks",
@@ -42,6 +36,8 @@ _FREE = frozenset(
         "data.pin_memory",
     },
 )
+# What a resume may change although it changes the result, so that a run whose losses are not finite can be saved.
+_ADJUSTABLE = frozenset({"training.learning_rate", "training.clip_norm", "training.precision"})
 
 
 @dataclass(frozen=True)
@@ -77,13 +73,9 @@ class States:
                 _save(state, temporary)
         except OutputError as error:
             latest = self.latest()
-            kept = (
-                f"The last good state is {latest}; make room and go on from it with resume"
-                if latest
-                else "There is none"
-            )
+            kept = f"The last good state is {latest}; make room and resume from it." if latest else "There is none."
             raise TrainingError(
-                f"step {step}: the training state was not saved: {error} {kept}.", state_path=latest
+                f"step {step}: the training state was not saved: {error} {kept}", state_path=latest
             ) from error
         self._tidy()
         return path
@@ -93,12 +85,12 @@ class States:
 
         Args:
             path: one of :meth:`paths`.
-            config: of the run that is to go on.
+            config: of the run that is to be resumed.
             teacher: what tells its teacher from others.
 
         Raises:
-            TrainingError: the state cannot be read, or is of another configuration or teacher: every key that differs
-                is named.
+            TrainingError: the state cannot be read, or is of another configuration or teacher: every key that may not
+                differ and does is named.
         """
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -108,11 +100,13 @@ class States:
             raise TrainingError(f"{path} holds no training state of this version of ctsdk. {self._without(path)}")
         was, now = json.loads(state["config"]), config.to_mapping()
         changed = differences({**was, "teacher": state["teacher"]}, {**now, "teacher": dict(teacher)})
-        lines = [f"  {key}: was {was!r}, is {now!r}" for key, (was, now) in changed.items() if key not in _FREE]
+        may_differ = _FREE | _ADJUSTABLE
+        lines = [f"  {key}: was {was!r}, is {now!r}" for key, (was, now) in changed.items() if key not in may_differ]
         if lines:
             raise TrainingError(
-                f"the training state {path} belongs to another configuration or teacher; a run can only go on as it "
-                "began. Give back the old values, or use another run_dir. What differs:\n" + "\n".join(lines)
+                f"the training state {path} belongs to another configuration or teacher; a run can only be resumed "
+                "with those it began with. Give back the old values, or use another run_dir. What differs:\n"
+                + "\n".join(lines)
             )
         return state
 
@@ -126,7 +120,7 @@ class States:
         return self.run_dir / STATES_FOLDER
 
     def _tidy(self) -> None:
-        """Remove the oldest states, and what a process left that was killed while it wrote."""
+        """Remove the oldest states, and unfinished files of processes that were killed."""
         for path in [*self.paths()[: -self.num_kept], *self._folder.glob(".step-*.tmp")]:
             path.unlink(missing_ok=True)
 
@@ -134,7 +128,13 @@ class States:
         others = [other for other in self.paths() if other != path]
         if not others:
             return "Use another run_dir."
-        return f"Remove it to go on from {others[-1].name}, the latest of the others."
+        return f"Remove it to resume from {others[-1].name}, the latest of the others."
+
+
+def adjustments(state: Mapping[str, Any], config: CompressionConfig) -> dict[str, tuple[object, object]]:
+    """Return by key, as (old, new), what changes the result if a run is resumed from `state` with `config`."""
+    changed = differences(json.loads(state["config"]), config.to_mapping())
+    return {key: values for key, values in changed.items() if key in _ADJUSTABLE}
 
 
 def _save(state: dict[str, Any], path: Path) -> None:
@@ -143,6 +143,6 @@ def _save(state: dict[str, Any], path: Path) -> None:
             torch.save(state, file)
         except RuntimeError as error:
             if isinstance(error.__context__, OSError):
-                # torch's own message counts bytes; that the disk is full stands in the error beneath it.
+                # torch's own message counts bytes; the error beneath it says that the disk is full.
                 raise error.__context__ from None
             raise

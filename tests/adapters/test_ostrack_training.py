@@ -21,9 +21,11 @@ from torch import Tensor, nn
 import ctsdk
 from ctsdk.engine.mixes import draw_mix
 from ctsdk.engine.stages import plan_stages
-from ctsdk.engine.step import step_losses
+from ctsdk.engine.step import StepLosses, step_losses
 from ctsdk.engine.student import trunk_depths
+from ctsdk.ranks import Ranks
 from ctsdk.training.loop import Trainer
+from ctsdk.training.samples import CallersBatches
 from ctsdk.vit import DropPath
 from ctsdk_ostrack.adapter import OSTrackAdapter
 from ctsdk_ostrack.model import OSTrack
@@ -335,7 +337,7 @@ class Changes:
             row[group_of(name)] = row.get(group_of(name), 0.0) + change
         self.rows.append(row)
 
-    def batches(self, _start: int) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch]:
         """The same batch again and again; the next one is asked for when a step is done."""
         while True:
             yield self._batch
@@ -366,7 +368,8 @@ def test_four_steps_of_the_trainer(
     plans, changes = plan_stages(trunk_depths(adapter), 4), Changes(student, batch)
 
     with in_train_mode(adapter.teacher), without_drop_path(student):
-        rows = Trainer(adapter, student, plans, config).train(changes.batches, show_progress=False)
+        trainer = Trainer(StepLosses(adapter, student, plans, config))
+        rows = trainer.train(CallersBatches(changes.batches(), None, Ranks()), show_progress=False)
         changes.measure()
         with torch.no_grad():
             # The teacher's batch norms as the steps left them: in the train mode they have moved.

@@ -26,14 +26,17 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import ctsdk
 from ctsdk.engine.mixes import draw_mix
 from ctsdk.engine.stages import plan_stages
+from ctsdk.engine.step import StepLosses
 from ctsdk.engine.student import trunk_depths
+from ctsdk.ranks import Ranks
 from ctsdk.training.loop import Trainer
 from ctsdk.training.metrics import peak_memory_mib
 from ctsdk.training.record import hardware
+from ctsdk.training.samples import CallersBatches
 from tests.benchmarks.eager_step import EagerTrainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 
@@ -97,7 +100,7 @@ def main(name: str, device: str) -> None:
     batch = adapter.example_batch(BATCH_SIZE).to(torch.device(device))
     ends: list[float] = []
 
-    def batches(_start: int) -> Iterator[ctsdk.Batch]:
+    def batches() -> Iterator[ctsdk.Batch]:
         while True:
             ends.append(now(device))
             yield batch
@@ -105,9 +108,9 @@ def main(name: str, device: str) -> None:
     plans = plan_stages(trunk_depths(adapter), NUM_STAGES)
     with sdpa_kernel(SDPBackend.MATH) if name == UNFUSED else nullcontext():
         if name == EAGER:
-            train_eagerly(adapter, plans, batches(0), device)
+            train_eagerly(adapter, plans, batches(), device)
         else:
-            train(adapter, plans, batches, device, SWITCHES[name])
+            train(adapter, plans, batches(), device, SWITCHES[name])
     ends.append(now(device))
     seconds = [end - begin for begin, end in zip(ends[NUM_WARM_UP:-1], ends[NUM_WARM_UP + 1 :], strict=True)]
     peak_mib = peak_memory_mib(torch.device(device))
@@ -135,7 +138,7 @@ def train_eagerly(
 def train(
     adapter: ctsdk.TrackerAdapter,
     plans: Mapping[str, ctsdk.StagePlan],
-    batches: Callable[[int], Iterator[ctsdk.Batch]],
+    stream: Iterator[ctsdk.Batch],
     device: str,
     changes: dict[str, Any],
 ) -> None:
@@ -147,7 +150,8 @@ def train(
     config = ctsdk.CompressionConfig.from_mapping(values, overrides)
     adapter.teacher.to(device)
     student = ctsdk.build_student(adapter, plans)
-    Trainer(adapter, student, plans, config).train(batches, show_progress=False)
+    trainer = Trainer(StepLosses(adapter, student, plans, config))
+    trainer.train(CallersBatches(stream, None, Ranks()), show_progress=False)
 
 
 if __name__ == "__main__":

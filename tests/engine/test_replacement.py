@@ -8,13 +8,7 @@ import torch
 from ctsdk import AdapterContractError, StagePlan, build_student
 from ctsdk.config import ReplacementConfig
 from ctsdk.engine.mixes import StageRecorder, all_student, all_teacher, draw_mix, mixed
-from ctsdk.engine.schedules import (
-    ConstantSchedule,
-    LinearSchedule,
-    OfficialSchedule,
-    ProgressiveSchedule,
-    make_schedule,
-)
+from ctsdk.engine.schedules import ConstantSchedule, LinearSchedule, ProgressiveSchedule, make_schedule
 from ctsdk.engine.step import step_losses
 from tests.helpers.toy import toy_adapter, toy_batches, toy_config
 
@@ -32,11 +26,6 @@ def test_progressive_schedule_is_the_papers() -> None:
 def test_other_schedules() -> None:
     assert ConstantSchedule(0.3).probability(0.9) == 0.3
     assert LinearSchedule(0.4, 0.8).probability(0.5) == pytest.approx(0.6)
-    official = OfficialSchedule(50)
-    assert [official.of_epoch(epoch) for epoch in (1, 6, 7, 44, 45, 50)] == [0.5, 0.5, 0.525, 0.9875, 1.0, 1.0]
-    assert [official.probability((epoch - 1) / 50) for epoch in range(1, 51)] == [
-        official.of_epoch(epoch) for epoch in range(1, 51)
-    ]
 
 
 def test_draws_depend_on_seed_and_step_alone_and_never_lack_a_student() -> None:

@@ -21,7 +21,7 @@ from tests.helpers.toy import ToyAdapter, toy_adapter, toy_config
 if TYPE_CHECKING:
     from torch import Tensor
 
-CASES = ("toy", "toy_parts", "toy_recomputed", "toy_spoilt", "ostrack", "ostrack_double", "seqtrack", "seqtrack_double")
+CASES = ("toy", "toy_parts", "toy_recomputed", "ostrack", "ostrack_double", "seqtrack", "seqtrack_double")
 BATCH_SIZE, NUM_BATCHES = 4, 6
 
 
@@ -81,7 +81,6 @@ def run(name: str, num_steps: int, num_ranks: int, run_dir: Path) -> ctsdk.Compr
     adapter = make_adapter(name)
     settings = {"steps": num_steps, "batch_size": BATCH_SIZE, "validate_every": num_steps, "save_every": 2}
     settings |= {"learning_rate": 1e-4, "recompute_blocks": name.endswith("recomputed")}
-    settings |= {"on_non_finite": "roll_back" if name == "toy_spoilt" else "stop"}
     stages = {"encoder": 4, "decoder": 2} if name.startswith("seqtrack") else 3
     config = toy_config(stages=stages, training=settings)
     # "parts": each process reads its share of a step in two portions.
@@ -94,12 +93,16 @@ def run(name: str, num_steps: int, num_ranks: int, run_dir: Path) -> ctsdk.Compr
 
 
 def main() -> None:
-    """Run the cases in every process, and leave what the first one has."""
+    """Run the cases in every process, and leave what each has, or the error that ended it."""
     folder, num_steps, *names = sys.argv[1:]
     for name in names:
-        result = run(name, int(num_steps), int(os.environ["WORLD_SIZE"]), Path(folder) / name / "run")
         path = Path(folder) / name / f"rank-{os.environ['RANK']}.pt"
-        torch.save({"student": result.student.state_dict(), "history": result.history}, path)
+        try:
+            result = run(name, int(num_steps), int(os.environ["WORLD_SIZE"]), Path(folder) / name / "run")
+        except ctsdk.TrainingError as error:
+            torch.save({"error": str(error)}, path)
+        else:
+            torch.save({"student": result.student.state_dict(), "history": result.history}, path)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class CountingAdapter(ToyAdapter):
 @pytest.mark.parametrize(
     ("weights", "counts", "terms"),
     [
-        # One pass of the teacher is the look before the first step.
+        # One pass of the teacher is the check before the first step.
         ({}, (13, 12, 12), {"task/l1", "guidance/giou", "guidance/l1", "imitation"}),
         ({"guidance": 0}, (13, 12, 0), {"task/l1", "imitation"}),
         ({"imitation": 0}, (13, 12, 12), {"task/l1", "guidance/giou", "guidance/l1"}),
@@ -89,7 +89,7 @@ def test_blocks_are_compiled_once_and_not_for_every_mix(monkeypatch: pytest.Monk
     torch._dynamo.reset()
     compiled = train(adapter, training={"compile_blocks": True})
     assert len(mixes) > 1
-    # The student's block in train mode; the teacher's in eval mode, on the way back and without one.
+    # The student's block in train mode; the teacher's in eval mode, with a backward pass and without one.
     assert 1 <= len(graphs) <= 4
     assert_close(plain.student, compiled.student, 1e-6)
     for block in (*compiled.student.layers, *adapter.teacher.layers):

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import ctsdk
-from ctsdk.data.samples.feed import endless, gather, refuse_larger_step
+from ctsdk.data.samples.feed import endless, next_step, refuse_larger_step
 from ctsdk.data.samples.sources import micro_batch_size
 from ctsdk.ranks import Ranks
-from ctsdk.training.distribution import averaging_gradients, batch_norm_over_ranks
+from ctsdk.training.distribution import average_gradients, batch_norm_over_ranks
 from ctsdk.training.states import States
 from tests.helpers.shared_steps import CASES, make_adapter, run
 from tests.helpers.toy import toy_adapter, toy_batches, toy_config
@@ -73,14 +73,19 @@ def check_case(folder: Path, name: str, num_steps: int) -> None:
 
 
 def test_two_processes_are_one(tmp_path: Path) -> None:
-    names = ("toy", "toy_parts", "toy_recomputed", "toy_spoilt", "ostrack_double", "seqtrack_double")
-    launch("-m", "tests.helpers.shared_steps", str(tmp_path), "4", *names)
+    names = ("toy", "toy_parts", "toy_recomputed", "ostrack_double", "seqtrack_double")
+    launch("-m", "tests.helpers.shared_steps", str(tmp_path), "4", *names, "toy_spoilt")
     for name in names:
         check_case(tmp_path, name, 4)
-    # One process's NaN takes all of them back.
-    spoilt = torch.load(tmp_path / "toy_spoilt" / "rank-0.pt", weights_only=True)["history"]
-    assert [row["roll_back/from_step"] for row in spoilt if "roll_back/from_step" in row] == [3]
-    # One process wrote, once; another number of processes may go on from there.
+    # One process's NaN ends all of them in the same step, with one state.
+    said = [torch.load(tmp_path / "toy_spoilt" / f"rank-{rank}.pt", weights_only=True)["error"] for rank in (0, 1)]
+    assert said[0] == said[1]
+    assert said[0].startswith("step 3: a loss or gradient is not finite (task/l1 nan")
+    assert "it arises after the trunk" in said[0]
+    latest = States(tmp_path / "toy_spoilt" / "run").latest()
+    assert latest is not None
+    assert latest.name == "step-00000003.pt"
+    # One process wrote, once; a run may be resumed by another number of processes.
     states = States(tmp_path / "toy" / "run")
     assert [path.name for path in states.paths()] == ["step-00000002.pt", "step-00000004.pt"]
     lines = (tmp_path / "toy" / "run" / "metrics.jsonl").read_text().splitlines()
@@ -113,7 +118,7 @@ def test_the_command_shares_its_own_data(tmp_path: Path) -> None:
 def test_batches_are_dealt_out() -> None:
     shares = [endless([10, 11, 12], 4 + rank, 2) for rank in range(2)]  # type: ignore[list-item]
     assert [list(itertools.islice(share, 3)) for share in shares] == [[11, 10, 12], [12, 11, 10]]
-    parts = gather(iter(toy_batches(3)), 8)
+    parts = next_step(iter(toy_batches(3)), 8)
     assert [part.size for part in parts] == [4, 4]
 
 
@@ -152,6 +157,6 @@ def test_every_process_has_the_same_share_of_a_batch() -> None:
 
 def test_alone_nothing_is_wrapped() -> None:
     module = torch.nn.BatchNorm1d(3)
-    assert averaging_gradients(module, Ranks()) is module
+    assert average_gradients(module, Ranks()) is module
     with batch_norm_over_ranks(module, Ranks()):
         assert "forward" not in vars(module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import ctsdk
+from ctsdk.training.record import RECORD_FILE
 from ctsdk.training.states import States
 from ctsdk.training.stepper import Stepper
 from tests.helpers.toy import ToyAdapter, toy_adapter, toy_batches, toy_config
@@ -23,7 +25,7 @@ NAN = float("nan")
 
 
 def stopped(adapter: ctsdk.TrackerAdapter, run_dir: Path, batches: list[ctsdk.Batch] | None = None) -> str:
-    """Run until it stops; return what it says. The state of the last good step must be there and whole."""
+    """Run until it stops; return its message. The state of the last good step must be there and whole."""
     with pytest.raises(ctsdk.TrainingError, match="is not finite") as caught:
         ctsdk.compress(adapter, toy_config(), batches=batches or toy_batches(), run_dir=run_dir)
     path = States(run_dir).latest()
@@ -70,7 +72,7 @@ def test_a_student_that_is_not_finite_is_not_saved(tmp_path: Path, monkeypatch: 
     def take_and_spoil(self: Stepper, step: int, *args: Any) -> dict[str, float]:
         row = take(self, step, *args)
         if step == 5:
-            self.student.layers[0].linear.bias.data[2] = NAN
+            self.losses.student.layers[0].linear.bias.data[2] = NAN
         return row
 
     monkeypatch.setattr(Stepper, "take", take_and_spoil)
@@ -132,40 +134,43 @@ def test_in_a_gradient(tmp_path: Path) -> None:
     assert "gradient norm nan" in said
 
 
-def test_going_back_takes_a_smaller_rate_and_is_on_record(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    adapter = LossAdapter(toy_adapter().teacher)
-    adapter.bad_calls = (6,)
-    settings = {"on_non_finite": "roll_back", "save_every": 2, "roll_back_factor": 0.25, "rate_schedule": "constant"}
+@pytest.mark.parametrize(
+    ("key", "old", "new"),
+    [("learning_rate", 1e-3, 2.5e-4), ("clip_norm", 0.1, 0.01), ("precision", "auto", "bfloat16")],
+)
+def test_a_broken_run_is_resumed_with_another_setting_and_that_is_on_record(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, key: str, old: object, new: object
+) -> None:
+    said = stopped(LossAdapter(toy_adapter().teacher), tmp_path)
+    assert "resume with a lower training.learning_rate" in said
+
+    run = {"batches": toy_batches(), "run_dir": tmp_path, "resume": True}
+    adapter, config = toy_adapter(), toy_config(training={key: new, "rate_schedule": "drop"})
     with caplog.at_level(logging.WARNING, "ctsdk.training.loop"):
-        result = ctsdk.compress(adapter, toy_config(training=settings), batches=toy_batches(), run_dir=tmp_path)
-    (message,) = [record.getMessage() for record in caplog.records if record.name == "ctsdk.training.loop"]
-    assert "step 5: a loss or gradient is not finite" in message
-    assert "Going back to step 4 with 0.25 times the learning rate (roll-back 1 of at most 3)" in message
-    (event,) = [row for row in result.history if "roll_back/from_step" in row]
-    assert (event["step"], event["roll_back/from_step"], event["roll_back/rate_scale"]) == (4, 5, 0.25)
-    rows = [row for row in result.history if "loss" in row]
-    assert [row["step"] for row in rows] == list(range(12))
-    assert [row["learning_rate"] for row in rows] == [1e-3] * 4 + [2.5e-4] * 8
-    assert torch.load(States(tmp_path).paths()[-1], weights_only=True)["num_roll_backs"] == 1
+        result = ctsdk.compress(adapter, config, **run)
+    assert f"resumed at step 3 with training.{key}={new}, which was {old} before." in caplog.messages
+    assert [row["step"] for row in result.history] == list(range(12))
+    first, second = json.loads((tmp_path / RECORD_FILE).read_text())["starts"]
+    assert (first["changed"], second["changed"]) == ({}, {f"training.{key}": [old, new]})
+
+    # The new setting acts from the resumed step on, and not before.
+    plain = ctsdk.compress(toy_adapter(), toy_config(), batches=toy_batches()).history
+    assert result.history[:3] == plain[:3]
+    assert all(row != other for row, other in zip(result.history[4:], plain[4:], strict=True))
+    # From then on, the new setting is the run's own.
+    caplog.clear()
+    ctsdk.compress(adapter, config, **run)
+    assert not caplog.messages
 
 
-def test_going_back_has_an_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("before", "after"), [("float32", "float16"), ("float16", "float32")])
+def test_a_run_is_resumed_with_and_without_a_scale_of_the_loss(tmp_path: Path, before: str, after: str) -> None:
     adapter = LossAdapter(toy_adapter().teacher)
-    adapter.bad_calls = tuple(range(6, 100))
-    config = toy_config(training={"on_non_finite": "roll_back", "save_every": 2, "max_roll_backs": 2})
-    with pytest.raises(ctsdk.TrainingError, match="step 4: a loss or gradient is not finite") as caught:
-        ctsdk.compress(adapter, config, batches=toy_batches(), run_dir=tmp_path)
-    assert "The run went back 2 times (training.max_roll_backs)." in str(caught.value)
-    assert "or training.on_non_finite=roll_back" not in str(caught.value)
-    assert torch.load(States(tmp_path).paths()[-1], weights_only=True)["num_roll_backs"] == 2
-    with pytest.raises(ctsdk.ConfigError, match="roll_back needs run_dir"):
-        ctsdk.compress(adapter, config, batches=toy_batches())
-
-
-def test_going_back_needs_a_state(tmp_path: Path) -> None:
-    config = toy_config(training={"on_non_finite": "roll_back"})
-    with pytest.raises(ctsdk.TrainingError, match="No state was saved yet to which the run could go back"):
-        ctsdk.compress(LossAdapter(toy_adapter().teacher), config, batches=toy_batches(), run_dir=tmp_path)
+    with pytest.raises(ctsdk.TrainingError, match="is not finite"):
+        ctsdk.compress(adapter, toy_config(training={"precision": before}), batches=toy_batches(), run_dir=tmp_path)
+    config = toy_config(training={"precision": after})
+    result = ctsdk.compress(toy_adapter(), config, batches=toy_batches(), run_dir=tmp_path, resume=True)
+    assert ["loss_scale" in row for row in result.history] == [before == "float16"] * 3 + [after == "float16"] * 9
 
 
 def test_a_bad_step_leaves_the_student_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +180,7 @@ def test_a_bad_step_leaves_the_student_as_it_was(monkeypatch: pytest.MonkeyPatch
 
     def keep(self: Stepper, *args: Any) -> dict[str, float]:
         kept.clear()
-        kept.update({name: value.clone() for name, value in self.student.state_dict().items()})
+        kept.update({name: value.clone() for name, value in self.losses.student.state_dict().items()})
         return take(self, *args)
 
     monkeypatch.setattr(Stepper, "take", keep)

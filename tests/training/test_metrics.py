@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import json
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +12,16 @@ import ctsdk
 from ctsdk.training.metrics import METRICS_FILE, MetricsLog
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+@contextmanager
+def opened(folder: Path, first_step: int = 0) -> Iterator[MetricsLog]:
+    log = MetricsLog(folder)
+    log.open(first_step)
+    yield log
+    log.close()
 
 
 def lines(folder: Path) -> list[dict[str, float]]:
@@ -17,13 +29,13 @@ def lines(folder: Path) -> list[dict[str, float]]:
 
 
 def test_a_line_that_was_cut_off_is_dropped_and_steps_to_come_again_too(tmp_path: Path) -> None:
-    with MetricsLog(tmp_path) as log:
+    with opened(tmp_path) as log:
         for step in range(4):
             log.add(step, loss=1.0)
         log.add(2, **{"validation/iou": 0.5})
     with (tmp_path / METRICS_FILE).open("a") as file:
         file.write('{"step": 4, "lo')
-    with MetricsLog(tmp_path, first_step=2) as log:
+    with opened(tmp_path, 2) as log:
         assert [row["step"] for row in log.rows] == [0, 1, 2]
         log.add(2, loss=3.0)
         assert lines(tmp_path) == log.rows
@@ -32,24 +44,28 @@ def test_a_line_that_was_cut_off_is_dropped_and_steps_to_come_again_too(tmp_path
 
 @pytest.mark.parametrize("line", [b"{", b"[]", b'{"loss": 1}', b"\xff", b"[" * 100_000])
 def test_a_damaged_line_is_an_error(tmp_path: Path, line: bytes) -> None:
-    with MetricsLog(tmp_path) as log:
+    with opened(tmp_path) as log:
         log.add(0, loss=1.0)
     rows = (tmp_path / METRICS_FILE).read_bytes()
     (tmp_path / METRICS_FILE).write_bytes(rows + line + b"\n" + rows)
     with pytest.raises(ctsdk.TrainingError, match=f"{METRICS_FILE} is damaged: line 2 is "):
-        MetricsLog(tmp_path, first_step=2)
+        MetricsLog(tmp_path).open(2)
     assert (tmp_path / METRICS_FILE).read_bytes() == rows + line + b"\n" + rows
 
 
-def test_tensorboard_forgets_the_steps_that_come_again(tmp_path: Path) -> None:
+def test_tensorboard_forgets_the_steps_that_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.summary.writer import event_file_writer
 
-    with MetricsLog(tmp_path) as log:
+    # TensorBoard reads files by name, in which the second comes first: a resumed run is never in the same second.
+    seconds = itertools.count(1_700_000_000.0)
+    monkeypatch.setattr(event_file_writer, "time", SimpleNamespace(time=lambda: next(seconds)))
+    with opened(tmp_path) as log:
         for step in range(4):
             log.add(step, loss=1.0)
-        log.add(2, **{"validation/iou": 0.5, "roll_back/why": "text"})
-    with MetricsLog(tmp_path, first_step=2) as log:
+        log.add(2, **{"validation/iou": 0.5})
+    with opened(tmp_path, 2) as log:
         log.add(2, loss=3.0)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
@@ -58,7 +74,7 @@ def test_tensorboard_forgets_the_steps_that_come_again(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_full_is_an_error(tmp_path: Path) -> None:
-    with MetricsLog(tmp_path) as log:
+    with opened(tmp_path) as log:
         log.add(0, loss=1.0)
         assert log._steps._file is not None
         log._steps._file.close()

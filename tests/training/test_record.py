@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import ctsdk
-from ctsdk.training.record import RECORD_FILE, Sitting, batch_fingerprint, versions
+from ctsdk.training.record import RECORD_FILE, Start, batch_fingerprint, versions
 from tests.helpers.toy import toy_adapter, toy_batches, toy_config
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def sittings(folder: Path) -> list[dict[str, Any]]:
-    return json.loads((folder / RECORD_FILE).read_text())["sittings"]
+def starts(folder: Path) -> list[dict[str, Any]]:
+    return json.loads((folder / RECORD_FILE).read_text())["starts"]
 
 
 class Breaking(list[ctsdk.Batch]):
@@ -28,11 +28,11 @@ class Breaking(list[ctsdk.Batch]):
 
     def __iter__(self) -> Iterator[ctsdk.Batch]:
         yield from super().__iter__()
-        (self.seen,) = sittings(self.folder)
+        (self.seen,) = starts(self.folder)
         raise OSError("the disk went away")
 
 
-def test_every_sitting_is_on_record_from_its_beginning(tmp_path: Path) -> None:
+def test_every_start_is_on_record_from_its_beginning(tmp_path: Path) -> None:
     config = toy_config(training={"save_every": 5})
     batches = Breaking(toy_batches(7))
     batches.folder = tmp_path
@@ -42,7 +42,7 @@ def test_every_sitting_is_on_record_from_its_beginning(tmp_path: Path) -> None:
     assert batches.seen["first_batch_sha256"] == batch_fingerprint(batches[0])
 
     ctsdk.compress(toy_adapter(), config, batches=toy_batches(7), run_dir=tmp_path, resume=True)
-    first, second = sittings(tmp_path)
+    first, second = starts(tmp_path)
     assert (first["outcome"], first["error"]) == ("failed", "OSError: the disk went away")
     assert (second["outcome"], second["error"]) == ("finished", None)
     assert [(s["first_step"], s["last_step"]) for s in (first, second)] == [(0, 7), (5, 12)]
@@ -52,7 +52,7 @@ def test_every_sitting_is_on_record_from_its_beginning(tmp_path: Path) -> None:
     assert ctsdk.CompressionConfig.from_mapping(second["config"]) == config
     assert second["versions"]["torch"] == torch.__version__
     assert second["hardware"]["cores"] >= 1
-    assert (second["num_processes"], second["seed"]) == (1, 0)
+    assert (second["num_processes"], second["seed"], second["changed"]) == (1, 0, {})
 
 
 def test_the_fingerprint_is_of_every_tensor_of_a_batch() -> None:
@@ -84,7 +84,7 @@ def test_what_ended_a_run_goes_before_a_record_that_cannot_be_written(tmp_path: 
     folder = tmp_path / "run"
 
     def end() -> None:
-        with Sitting(folder, {}):
+        with Start(folder, {}):
             (folder / RECORD_FILE).unlink()
             (folder / RECORD_FILE).mkdir()
             raise ctsdk.TrainingError("not finite")

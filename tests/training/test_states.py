@@ -21,7 +21,7 @@ TEACHER = {"adapter": "toy", "variant": None, "sha256": "0" * 64}
 
 def state(step: int, size: int = 1, **changes: object) -> dict[str, Any]:
     config = toy_config(**changes).model_dump_json()
-    counts = {"step": step, "batches_read": step, "stage_runs": {}, "rate_scale": 1.0, "num_roll_backs": 0}
+    counts = {"step": step, "batches_read": step}
     tensors = {"student": {"x": torch.zeros(size)}, "optimizer": {}, "scaler": {}}
     return {**counts, **tensors, "config": config, "teacher": TEACHER}
 
@@ -73,7 +73,7 @@ def test_a_damaged_state_is_refused_and_the_one_before_is_named(tmp_path: Path, 
     states.write(1, state(1))
     path = states.write(2, state(2))
     path.write_bytes(content)
-    with pytest.raises(ctsdk.TrainingError, match=r"cannot read .*Remove it to go on from step-00000001\.pt"):
+    with pytest.raises(ctsdk.TrainingError, match=r"cannot read .*Remove it to resume from step-00000001\.pt"):
         states.read(path, toy_config(), TEACHER)
     torch.save({"step": 2}, path)
     with pytest.raises(ctsdk.TrainingError, match="holds no training state"):

@@ -1,4 +1,4 @@
-"""Faults planted in a run of the command: it ends with a code and a message, and goes on from an intact state."""
+"""Faults planted in a run of the command: it ends with a code and a message, and can be resumed."""
 
 from __future__ import annotations
 
@@ -59,17 +59,19 @@ def before_step(patch: pytest.MonkeyPatch, act: Callable[[Stepper], None], numbe
 
 
 def nan_in_the_data(patch: pytest.MonkeyPatch) -> None:
-    gather, calls = training.gather, iter(range(100))
+    next_step, calls = training.next_step, iter(range(100))
 
     def spoilt(*args: Any) -> list[ctsdk.Batch]:
-        parts = gather(*args)
+        parts = next_step(*args)
         return [replace(parts[0], searches=parts[0].searches / 0.0)] if next(calls) == STEP else parts
 
-    patch.setattr(training, "gather", spoilt)
+    patch.setattr(training, "next_step", spoilt)
 
 
 def nan_in_a_weight(patch: pytest.MonkeyPatch) -> None:
-    before_step(patch, lambda stepper: stepper.student.get_parameter("backbone.norm.bias").data.fill_(float("nan")))
+    before_step(
+        patch, lambda stepper: stepper.losses.student.get_parameter("backbone.norm.bias").data.fill_(float("nan"))
+    )
 
 
 def nan_in_a_loss(patch: pytest.MonkeyPatch) -> None:
@@ -119,7 +121,7 @@ def lift_the_quota() -> None:
         (a_quota_in_the_middle_of_a_save, "step 4: the training state was not saved: .*File too large", 2),
     ],
 )
-def test_the_command_ends_in_order_and_goes_on(
+def test_the_command_ends_in_order_and_can_be_resumed(
     words: list[str],
     whole: dict[str, Tensor],
     refused: Callable[..., str],
@@ -152,7 +154,7 @@ def test_the_command_ends_when_a_worker_is_killed(
 
 
 def check_what_is_left(words: list[str], folder: Path, whole: dict[str, Tensor]) -> None:
-    """The last state is sound, and without the fault a run that goes on from it ends like one that never had it."""
+    """The last state is sound, and without the fault a run that is resumed from it ends like one that never had it."""
     latest = States(folder).latest()
     assert latest is not None
     state = torch.load(latest, weights_only=True)

@@ -1,4 +1,4 @@
-"""Batches in the portions that training takes: endless, and as many as make up one step."""
+"""Batches as training reads them: without end, and as many at once as make up one step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ctsdk.ranks import Ranks
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["endless", "explained_worker_deaths", "gather", "held_out", "not_iterable", "refuse_larger_step"]
+__all__ = ["endless", "explain_worker_deaths", "next_step", "not_iterable", "refuse_larger_step", "validation_share"]
 
 
 def endless(batches: Iterable[Batch], start: int, stride: int = 1) -> Iterator[Batch]:
@@ -39,37 +39,37 @@ def endless(batches: Iterable[Batch], start: int, stride: int = 1) -> Iterator[B
             )
 
 
-def gather(batches: Iterator[Batch], num_samples: int, ranks: Ranks | None = None) -> list[Batch]:
-    """Return batches that hold at least `num_samples` samples together, or together with those of the other ranks.
+def next_step(batches: Iterator[Batch], num_samples: int, ranks: Ranks | None = None) -> list[Batch]:
+    """Return this rank's batches of the next step, in which all ranks together have at least `num_samples` samples.
 
     Raises:
         DataError: what comes is no :class:`ctsdk.Batch`.
     """
-    ranks, parts, num_gathered = ranks or Ranks(), list[Batch](), 0.0
-    while num_gathered < num_samples:
-        batch = _checked(next(batches), "batches")
+    ranks, parts, num_read = ranks or Ranks(), list[Batch](), 0.0
+    while num_read < num_samples:
+        batch = _check(next(batches), "batches")
         parts.append(batch)
-        num_gathered += ranks.add_up([batch.size])[0]
+        num_read += ranks.add_up([batch.size])[0]
     return parts
 
 
-def held_out(batches: object, ranks: Ranks) -> list[Batch]:
+def validation_share(batches: object, ranks: Ranks) -> list[Batch]:
     """Return this rank's share of the caller's batches to validate on.
 
     Raises:
-        DataError: it is nothing to iterate, or what comes is no :class:`ctsdk.Batch`.
+        DataError: it cannot be iterated, or what comes is no :class:`ctsdk.Batch`.
     """
     if not isinstance(batches, Iterable):
         raise not_iterable(batches, "validation")
-    return [_checked(batch, "validation") for batch in batches][ranks.rank :: ranks.num_ranks]
+    return [_check(batch, "validation") for batch in batches][ranks.rank :: ranks.num_ranks]
 
 
 def not_iterable(batches: object, name: str) -> DataError:
-    """Return the error that says so of what the caller passed as `name`."""
+    """Return the error for something else that the caller passed as `name`."""
     return DataError(f"{name} is a {type(batches).__name__}; expected something to iterate, giving ctsdk.Batch.")
 
 
-def _checked(batch: object, name: str) -> Batch:
+def _check(batch: object, name: str) -> Batch:
     if isinstance(batch, Batch):
         return batch
     raise DataError(
@@ -87,7 +87,7 @@ def refuse_larger_step(size: int, num_samples: int, num_ranks: int) -> None:
         num_ranks: that share the step, each with as many batches.
 
     Raises:
-        ConfigError: the same learning rate would go with a larger step.
+        ConfigError: the step would be larger with the same learning rate.
     """
     alone = math.ceil(num_samples / size) * size
     together = math.ceil(num_samples / (size * num_ranks)) * size * num_ranks
@@ -100,14 +100,14 @@ def refuse_larger_step(size: int, num_samples: int, num_ranks: int) -> None:
 
 
 @contextmanager
-def explained_worker_deaths() -> Iterator[None]:
-    """Say what to do when a process of a torch DataLoader ended.
+def explain_worker_deaths() -> Iterator[None]:
+    """Turn torch's error for a DataLoader worker that ended into one that says what to do.
 
-    For loaders of the caller's own, torch tells of it wherever the program happens to be, so the context belongs around
-    the whole run.
+    With the caller's loaders, torch raises it wherever the program happens to be, so the context belongs around the
+    whole run.
 
     Raises:
-        DataError: a process that makes batches ended before its time.
+        DataError: a DataLoader worker ended too early.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Training and validation batches from a configuration: of data sets, or of videos made by code."""
+"""Training and validation batches from a configuration: of data sets, or of synthetic videos."""
 
 from __future__ import annotations
 

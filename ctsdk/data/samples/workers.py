@@ -1,7 +1,7 @@
-"""The processes that make batches: signals leave them alone, they are missed when they end, and end with the program.
+"""Data-loader workers ignore signals; a dead worker is reported; workers stop at exit.
 
-Job schedulers and terminals signal every process of a run. Its main process saves the state then, and for that it needs
-its workers alive, so they do not listen.
+Job schedulers and terminals signal every process of a run. Its main process then finishes its step and saves the state,
+for which it needs its workers alive.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ _running: weakref.WeakSet[Any] = weakref.WeakSet()
 def from_workers(loader: DataLoader[T]) -> Iterator[T]:
     """Start the workers of a loader and yield what they send.
 
-    What a worker meets itself must come as a value: an error here is of the connection.
+    An error inside a worker must be sent as a value: an error here is one of the connection.
 
     Args:
         loader: with at least one worker, and :func:`start_worker` to start them.
 
     Raises:
-        DataError: a worker was killed while it handed something over, which torch does not explain.
+        DataError: a worker was killed while it sent something, which torch does not explain.
     """
-    with _own_child_signals():
+    with _keep_child_signal_handler():
         portions = iter(loader)
-    # Registered after what multiprocessing does at exit, so it comes before: that would wait without end for processes
-    # that do not listen, where the error that ended the program still holds on to the loader.
+    # Registered last, so it runs before the exit handler of multiprocessing: that one would wait without end for
+    # workers that ignore signals, if the error that ended the program still holds on to the loader.
     atexit.unregister(_end_running)
     atexit.register(_end_running)
     _running.add(portions)
-    return _handed_over(portions)
+    return _explain_broken_connections(portions)
 
 
 def start_worker(worker: int) -> None:
-    """Prepare a process that makes samples."""
+    """Prepare a data-loader worker."""
     del worker
     # The workers are the parallelism, and OpenCV's threads do not survive a fork.
     import_cv2().setNumThreads(0)
@@ -59,18 +59,18 @@ def start_worker(worker: int) -> None:
 
 
 def worker_ended(why: str) -> DataError:
-    """Return the error that says what to do when a worker ended before its time, and `why`, a sentence."""
+    """Return the error for a worker that ended too early; `why` is a sentence."""
     return DataError(
-        f"a process that makes batches ended: {why} If the memory ran out, use fewer data.num_workers. Then go on "
-        "from the last saved state with resume."
+        f"a process that makes batches ended: {why} If the memory ran out, use fewer data.num_workers. Then resume "
+        "from the last saved state."
     )
 
 
-def _handed_over(portions: Iterator[T]) -> Iterator[T]:
+def _explain_broken_connections(portions: Iterator[T]) -> Iterator[T]:
     try:
         yield from portions
     except (OSError, EOFError) as error:
-        # EOFError has nothing to say.
+        # EOFError has no text.
         raise worker_ended(
             f"it was killed while it handed a batch over ({str(error) or type(error).__name__})."
         ) from error
@@ -78,14 +78,14 @@ def _handed_over(portions: Iterator[T]) -> Iterator[T]:
 
 def _end_running() -> None:
     for portions in list(_running):
-        portions._shutdown_workers()  # torch has no public way that does not wait for the last reference
+        portions._shutdown_workers()  # torch's public way waits for the last reference
 
 
 @contextmanager
-def _own_child_signals() -> Iterator[None]:
+def _keep_child_signal_handler() -> Iterator[None]:
     """Keep torch from raising an error wherever the program happens to be when a worker ends.
 
-    In the middle of a backward pass that would end the whole process. A loader also looks after its workers whenever it
+    In the middle of a backward pass that would end the whole process. A loader also checks its workers while it
     waits for one.
     """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):

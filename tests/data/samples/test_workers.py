@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ctsdk.data.samples.workers import _handed_over
+from ctsdk.data.samples.workers import _explain_broken_connections
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ def test_a_worker_that_ends_while_it_hands_a_batch_over_is_explained() -> None:
         yield "whole"
         raise ConnectionResetError(104, "Connection reset by peer")
 
-    seen = _handed_over(portions())
+    seen = _explain_broken_connections(portions())
     assert next(seen) == "whole"
     says = (
-        r"a process that makes batches ended: it was killed while it handed a batch over .*reset by peer.* with resume"
+        "a process that makes batches ended: it was killed while it handed a batch over .*reset by peer.* Then resume"
     )
     with pytest.raises(DataError, match=says):
         next(seen)
