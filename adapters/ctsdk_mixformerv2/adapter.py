@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -21,17 +20,17 @@ from ctsdk import (
     TrackResult,
     Trunk,
 )
-from ctsdk.boxes import cxcywh_to_xyxy, xywh_to_xyxy
-from ctsdk.errors import unknown_variant
+from ctsdk.boxes import cxcywh_to_xyxy
+from ctsdk.family import Family, detached_tensors, unknown_variant
 from ctsdk.tracking import CropSession
-from ctsdk.weights import check_same_keys, read_tensors, without_parallel_prefix
 from ctsdk_mixformerv2.losses import box_losses, complete_iou_loss, distribution_loss, score_divergence
-from ctsdk_mixformerv2.model import SIDES, Block, MixFormerV2, MixFormerV2Config
-from ctsdk_mixformerv2.variants import DEMO_WEIGHTS, VARIANTS, Tracking, Variant
-from ctsdk_mixformerv2.weights import TABLES, config_of
+from ctsdk_mixformerv2.model import SIDES, Block, Memory, MixFormerV2
+from ctsdk_mixformerv2.variants import DEMO_WEIGHTS, VARIANTS, MixFormerV2Config, Tracking
+from ctsdk_mixformerv2.weights import config_of, from_official_layout, to_official_layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -78,34 +77,22 @@ class MixFormerV2Adapter(TrackerAdapter):
 
     @classmethod
     def load(cls, variant: str | None, weights: str | Path | None) -> MixFormerV2Adapter:
-        """Build a variant with the weights of a file, with those it ships (None), or at random (the word "random").
+        """Return a variant with the weights of a file, with those it ships (None), or untrained (the word "random").
 
         Raises:
             ConfigError: there is no such variant.
             CheckpointError: the weights cannot be read, do not fit, or the variant ships none.
         """
         if variant is None or variant not in VARIANTS:
-            raise unknown_variant("mixformerv2", variant, VARIANTS)
-        family = VARIANTS[variant]
-        if weights == "random":
-            teacher = _build(family.config)
-        elif weights is not None or variant in DEMO_WEIGHTS:
-            path = Path(__file__).with_name(DEMO_WEIGHTS[variant]) if weights is None else Path(weights)
-            tensors = read_tensors(path)
-            _check_architecture(config_of(tensors, family.config), family, str(path), variant)
-            teacher = _load(family.config, tensors, str(path), resizes_tables=family.resizes_tables)
-        else:
-            raise CheckpointError(
-                f"variant {variant!r} of adapter 'mixformerv2' ships no weights. Give "
-                "weights='mixformerv2_base.pth.tar' for a file of the official release or of your own training, or "
-                "weights='random' for an untrained network (to test plumbing, never to compress)."
-            )
+            raise unknown_variant(cls.name, variant, VARIANTS)
+        member = VARIANTS[variant]
+        teacher = _FAMILY.load(variant, weights, member.config, _check_architecture)
         return cls(
-            teacher.eval(),
-            spec=family.spec,
+            teacher,
+            spec=member.spec,
             variant=variant,
-            tracking=family.tracking,
-            student_mlp_ratio=family.student_mlp_ratio,
+            tracking=member.tracking,
+            student_mlp_ratio=member.student_mlp_ratio,
         )
 
     def for_dataset(self, name: str) -> MixFormerV2Adapter:
@@ -128,8 +115,8 @@ class MixFormerV2Adapter(TrackerAdapter):
 
     def task_loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         """Return 2 CIoU + 5 L1 against the true boxes; the score head is not trained by it."""
-        losses = box_losses(prediction.boxes, xywh_to_xyxy(batch.search_boxes[0]).clamp(0.0, 1.0))
-        return {"ciou": 2.0 * losses["ciou"], "l1": 5.0 * losses["l1"]}
+        boxes = box_losses(prediction.boxes, batch.search_boxes[0])
+        return {"ciou": 2.0 * boxes["ciou"], "l1": 5.0 * boxes["l1"]}
 
     def guidance_loss(self, student: Prediction, teacher: Prediction, batch: Batch) -> dict[str, Tensor]:
         """Return 2 CIoU + 5 L1 against the teacher's boxes, 5 times the divergence from its distributions, its score.
@@ -186,15 +173,11 @@ class MixFormerV2Adapter(TrackerAdapter):
 
     def to_official(self, tracker: nn.Module) -> dict[str, Tensor]:
         """Return the weights under MixFormerV2's keys; its loader is strict and reads an entry ``"net"``."""
-        return {key: value.detach().cpu().contiguous() for key, value in tracker.state_dict().items()}
+        return to_official_layout(detached_tensors(tracker))
 
     def from_official(self, weights: str | Path | Mapping[str, Tensor]) -> MixFormerV2:
         """Return a tracker with the depth, the MLPs and the bins that the weights have."""
-        family = VARIANTS.get(self.variant or "")
-        resizes_tables = family is not None and family.resizes_tables
-        if isinstance(weights, str | Path):
-            return _load(self.teacher.config, read_tensors(weights), str(weights), resizes_tables=resizes_tables)
-        return _load(self.teacher.config, weights, "the given state dict", resizes_tables=resizes_tables)
+        return _FAMILY.read(weights, self.teacher.config)
 
 
 class MixFormerV2Session(CropSession):
@@ -209,19 +192,22 @@ class MixFormerV2Session(CropSession):
         super().__init__(adapter, tracker)
         self.update_interval = adapter.tracking.update_interval
         self.score_decay = score_decay
+        self._num_updates = 0
+        # The surest frame since the last update of the online template: its confidence, and a template crop of it.
+        self._best_score = -1.0
+        self._best: Tensor | None = None
+        self._memories: list[Memory] = []
 
     def start(self, frame: NDArray[np.uint8], box_xywh_px: BoxPx) -> None:
         """Take both templates from the first frame."""
         super().start(frame, box_xywh_px)
-        assert self.templates is not None
         self._num_updates = 0
-        self._best_score, self._best = -1.0, self.templates[0]
-        self._remember(self.templates[0])
+        self._best_score, self._best = -1.0, None
+        self._remember(None)
 
     def update(self, frame: NDArray[np.uint8]) -> TrackResult:
         """Find the target in the next frame, and renew the online template if it is time."""
         result = super().update(frame)
-        assert self.templates is not None
         self._num_updates += 1
         self._best_score *= self.score_decay
         if result.score > _LEAST_SCORE and result.score > self._best_score:
@@ -230,8 +216,7 @@ class MixFormerV2Session(CropSession):
             self._best = self.crop(frame, spec.template_factor, spec.template_size)[0][0]
         if self._num_updates % self.update_interval == 0:
             self._remember(self._best)
-            # Without a sure frame until the next time, the first frame's template comes back.
-            self._best_score, self._best = -1.0, self.templates[0]
+            self._best_score, self._best = -1.0, None
         return result
 
     def look(self, searches: Tensor) -> Prediction:
@@ -247,10 +232,11 @@ class MixFormerV2Session(CropSession):
         score = prediction.outputs.get("score")
         return prediction.boxes[0], float("nan") if score is None else float(score[0].sigmoid())
 
-    def _remember(self, online_template: Tensor) -> None:
-        """Put the online template (1, 3, H, W) beside the first one."""
+    def _remember(self, online_template: Tensor | None) -> None:
+        """Put the online template (1, 3, H, W) beside the first one; without a sure frame, the first one again."""
         assert self.templates is not None
-        self.templates = torch.stack([self.templates[0], online_template])
+        first = self.templates[0]
+        self.templates = torch.stack([first, first if online_template is None else online_template])
         if isinstance(self.tracker, MixFormerV2):
             with torch.inference_mode():
                 self._memories = self.tracker.backbone.remember(self.templates[0], self.templates[1])
@@ -271,37 +257,26 @@ def _narrow(block: Block, hidden_width: int) -> None:
     fc1.out_features = fc2.in_features = len(kept)
 
 
-def _check_architecture(seen: MixFormerV2Config, family: Variant, source: str, variant: str) -> None:
+def _check_architecture(tensors: Mapping[str, Tensor], config: MixFormerV2Config, source: str, variant: str) -> None:
     """Refuse weights of another depth or with other MLPs than those of the variant that was asked for."""
-    expected = family.config
-    if (seen.depth, seen.mlp_ratio, seen.has_score) != (expected.depth, expected.mlp_ratio, expected.has_score):
+    seen = config_of(tensors, config)
+    if (seen.depth, seen.mlp_ratio, seen.has_score) != (config.depth, config.mlp_ratio, config.has_score):
         raise CheckpointError(
-            f"{source} holds {_described(seen)}; variant {variant!r} has {_described(expected)}. Name the variant of "
+            f"{source} holds {_describe(seen)}; variant {variant!r} has {_describe(config)}. Name the variant of "
             "the weights, or read them with from_official() of a loaded adapter."
         )
 
 
-def _described(config: MixFormerV2Config) -> str:
+def _describe(config: MixFormerV2Config) -> str:
     head = "a score head" if config.has_score else "no score head"
     return f"{config.depth} blocks of MLP ratio {config.mlp_ratio:g} and {head}"
 
 
-def _build(config: MixFormerV2Config) -> MixFormerV2:
-    """Return an untrained network, always the same; the caller's random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return MixFormerV2(config)
-
-
-def _load(
-    config: MixFormerV2Config, tensors: Mapping[str, Tensor], source: str, *, resizes_tables: bool
-) -> MixFormerV2:
-    """Return a network of the architecture that `tensors` have, every tensor used."""
-    own = without_parallel_prefix(tensors)
-    tracker = _build(config_of(own, config))
-    state = tracker.state_dict()
-    if resizes_tables:
-        own |= {key: state[key] for key in TABLES if key in own}
-    check_same_keys(own, state, source)
-    tracker.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in own.items()})
-    return tracker.eval()
+_FAMILY: Family[MixFormerV2Config, MixFormerV2] = Family(
+    adapter=MixFormerV2Adapter.name,
+    network=MixFormerV2,
+    config_of=config_of,
+    from_official_layout=from_official_layout,
+    demo_weights=DEMO_WEIGHTS,
+    official_file="mixformerv2_base.pth.tar",
+)

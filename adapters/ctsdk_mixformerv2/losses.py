@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from ctsdk.boxes import cxcywh_to_xyxy
+from ctsdk.boxes import cxcywh_to_xyxy, xywh_to_xyxy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,15 +24,16 @@ _SHAPE_COUNTS_ABOVE = 0.5
 _EPSILON = 1e-7
 
 
-def box_losses(boxes_cxcywh: Tensor, truth_xyxy: Tensor) -> dict[str, Tensor]:
+def box_losses(boxes_cxcywh: Tensor, truth_xywh: Tensor) -> dict[str, Tensor]:
     """Return the unweighted ``ciou`` and ``l1`` losses, means over the batch.
 
     Args:
-        boxes_cxcywh: (B, 4), shares of the search crop, not clamped.
-        truth_xyxy: (B, 4), shares of the search crop.
+        boxes_cxcywh: (B, 4), shares of the search crop.
+        truth_xywh: (B, 4), shares of the search crop; its corners are clamped to [0, 1], the prediction's are not.
     """
     boxes = cxcywh_to_xyxy(boxes_cxcywh)
-    return {"ciou": complete_iou_loss(boxes, truth_xyxy).mean(), "l1": F.l1_loss(boxes, truth_xyxy)}
+    truth = xywh_to_xyxy(truth_xywh).clamp(0.0, 1.0)
+    return {"ciou": complete_iou_loss(boxes, truth).mean(), "l1": F.l1_loss(boxes, truth)}
 
 
 def complete_iou_loss(boxes_xyxy: Tensor, truth_xyxy: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ lib/models/mixformer2_vit/{mixformer2_vit_online,mixformer2_vit,head}.py, lib/mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -20,50 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ctsdk.vit import DropPath, Mlp, PatchEmbed, merge_heads, split_heads
+from ctsdk_mixformerv2.variants import MixFormerV2Config
 
-__all__ = ["SIDES", "Block", "MixFormerV2", "MixFormerV2Config", "position_table"]
+__all__ = ["SIDES", "Block", "Memory", "MixFormerV2", "MixFormerV2Config", "position_table"]
 
 SIDES = ("left", "right", "top", "bottom")
 """The side of the box that each prediction token is for, in the order of the tokens."""
-
-
-@dataclass(frozen=True)
-class MixFormerV2Config:
-    """The architecture of one MixFormerV2.
-
-    Attributes:
-        template_size: side of a template crop, px.
-        search_size: side of the search crop, px.
-        patch_size: side of a patch, px; one token each.
-        width: channels of a token.
-        depth: number of blocks.
-        num_heads: attention heads.
-        mlp_ratio: hidden channels of a block's MLP in units of `width`; rounded to whole channels.
-        num_bins: places along the crop where a side may be.
-        has_score: whether there is a branch that says how sure the tracker is.
-        drop_path: probability that the last block is skipped in training; earlier ones linearly less.
-    """
-
-    template_size: int = 128
-    search_size: int = 288
-    patch_size: int = 16
-    width: int = 768
-    depth: int = 8
-    num_heads: int = 12
-    mlp_ratio: float = 4.0
-    num_bins: int = 96
-    has_score: bool = True
-    drop_path: float = 0.1
-
-    @property
-    def template_cells(self) -> int:
-        """Cells along a side of the template grid."""
-        return self.template_size // self.patch_size
-
-    @property
-    def search_cells(self) -> int:
-        """Cells along a side of the search grid."""
-        return self.search_size // self.patch_size
 
 
 class Memory(NamedTuple):

@@ -12,17 +12,14 @@ lib/models/ostrack/{ostrack,vit,vit_ce}.py, lib/models/layers/{attn_blocks,head}
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ctsdk.vit import DropPath, Mlp, PatchEmbed, merge_heads, split_heads
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from ctsdk_ostrack.variants import OSTrackConfig
 
 __all__ = ["OSTrack", "OSTrackConfig", "TrunkState", "decode_boxes"]
 
@@ -30,43 +27,6 @@ __all__ = ["OSTrack", "OSTrackConfig", "TrunkState", "decode_boxes"]
 _MAP_RANGE = (1e-4, 1 - 1e-4)
 # Positions of the ViT-B/16 checkpoint that training started from; kept because official files hold them.
 _NUM_UNUSED_POSITIONS = 197
-
-
-@dataclass(frozen=True)
-class OSTrackConfig:
-    """The architecture of one OSTrack.
-
-    Attributes:
-        template_size: side of the template crop, px.
-        search_size: side of the search crop, px.
-        patch_size: side of a patch, px; one token each.
-        width: channels of a token.
-        depth: number of blocks.
-        num_heads: attention heads.
-        head_width: channels of the first layer of the centre head; each further layer has half of them.
-        drop_path: probability that the last block is skipped in training; earlier ones linearly less.
-        keep_ratios: candidate elimination: block index to the share of search tokens that leave that block.
-    """
-
-    template_size: int = 128
-    search_size: int = 256
-    patch_size: int = 16
-    width: int = 768
-    depth: int = 12
-    num_heads: int = 12
-    head_width: int = 256
-    drop_path: float = 0.1
-    keep_ratios: Mapping[int, float] = field(default_factory=dict)
-
-    @property
-    def template_cells(self) -> int:
-        """Cells along a side of the template grid."""
-        return self.template_size // self.patch_size
-
-    @property
-    def search_cells(self) -> int:
-        """Cells along a side of the search grid."""
-        return self.search_size // self.patch_size
 
 
 class TrunkState(NamedTuple):

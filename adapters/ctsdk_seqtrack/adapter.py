@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -22,16 +21,16 @@ from ctsdk import (
     TrackResult,
     Trunk,
 )
-from ctsdk.errors import unknown_variant
+from ctsdk.family import Family, detached_tensors, unknown_variant
 from ctsdk.tracking import CropSession
-from ctsdk.weights import check_same_keys, read_tensors
 from ctsdk_seqtrack.losses import cross_entropy, words_divergence, words_of_boxes
-from ctsdk_seqtrack.model import NUM_COORDINATES, SeqTrack, SeqTrackConfig, boxes_of_words, write_box
-from ctsdk_seqtrack.variants import DEMO_WEIGHTS, VARIANTS, Tracking, Variant, find_variant, variant_name
+from ctsdk_seqtrack.model import NUM_COORDINATES, SeqTrack, boxes_of_words, write_box
+from ctsdk_seqtrack.variants import DEMO_WEIGHTS, VARIANTS, SeqTrackConfig, Tracking, find_variant, variant_name
 from ctsdk_seqtrack.weights import config_of, from_official_layout, to_official_layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -80,7 +79,7 @@ class SeqTrackAdapter(TrackerAdapter):
 
     @classmethod
     def load(cls, variant: str | None, weights: str | Path | None) -> SeqTrackAdapter:
-        """Build a variant with the weights of a file, with those it ships (None), or at random (the word "random").
+        """Return a variant with the weights of a file, with those it ships (None), or untrained (the word "random").
 
         A file with fewer encoder blocks or other decoder layers than the member of the family that was asked for makes
         a variant of its own depths: its :attr:`variant` says so.
@@ -91,22 +90,11 @@ class SeqTrackAdapter(TrackerAdapter):
         """
         found = find_variant(variant or "")
         if variant is None or found is None:
-            raise unknown_variant("seqtrack", variant, VARIANTS, _OTHER_DEPTHS)
+            raise unknown_variant(cls.name, variant, VARIANTS, _OTHER_DEPTHS)
         family, member = found
-        if weights == "random":
-            teacher = _build(member.config)
-        elif weights is not None or variant in DEMO_WEIGHTS:
-            path = Path(__file__).with_name(DEMO_WEIGHTS[variant]) if weights is None else Path(weights)
-            teacher = _load(member.config, read_tensors(path), str(path))
-            _check_depths(teacher.config, member, str(path), variant)
-        else:
-            raise CheckpointError(
-                f"variant {variant!r} of adapter 'seqtrack' ships no weights. Give "
-                "weights='SEQTRACK_ep0500.pth.tar' for a file of the official release or of your own training, or "
-                "weights='random' for an untrained network (to test plumbing, never to compress)."
-            )
+        teacher = _FAMILY.load(variant, weights, member.config, _check_depths)
         return cls(
-            teacher.eval(),
+            teacher,
             spec=member.spec,
             variant=variant_name(family, teacher.config),
             tracking=member.tracking,
@@ -190,14 +178,11 @@ class SeqTrackAdapter(TrackerAdapter):
         It always builds all encoder blocks, so a shorter encoder is filled up with blocks that change nothing; the
         number of decoder layers is for its configuration to say.
         """
-        tensors = {key: value.detach().cpu().contiguous() for key, value in tracker.state_dict().items()}
-        return to_official_layout(tensors, depth=self.official_depth)
+        return to_official_layout(detached_tensors(tracker), depth=self.official_depth)
 
     def from_official(self, weights: str | Path | Mapping[str, Tensor]) -> SeqTrack:
         """Return a tracker with the encoder blocks and decoder layers that the weights have, idle blocks left out."""
-        if isinstance(weights, str | Path):
-            return _load(self.teacher.config, read_tensors(weights), str(weights))
-        return _load(self.teacher.config, weights, "the given state dict")
+        return _FAMILY.read(weights, self.teacher.config)
 
     def _true_words(self, batch: Batch) -> Tensor:
         """Return the words of the true boxes, (B, 4)."""
@@ -218,12 +203,14 @@ class SeqTrackSession(CropSession):
         super().__init__(adapter, tracker)
         self.config, self.tracking = adapter.teacher.config, adapter.tracking
         self.window = torch.from_numpy(np.hanning(self.config.num_bins))  # (F,) float64
+        self._num_updates = 0
+        self._template_tokens: Tensor | None = None
 
     def start(self, frame: NDArray[np.uint8], box_xywh_px: BoxPx) -> None:
         """Take all templates from the first frame."""
         super().start(frame, box_xywh_px)
-        assert self.templates is not None
         self._num_updates = 0
+        assert self.templates is not None
         self._remember(self.templates)
 
     def update(self, frame: NDArray[np.uint8]) -> TrackResult:
@@ -243,6 +230,7 @@ class SeqTrackSession(CropSession):
         """Return the box for a search crop (1, 1, 3, H, W), with its words and their probabilities."""
         window = self._window_on(searches.device)
         if isinstance(self.tracker, SeqTrack):
+            assert self._template_tokens is not None
             words, confidences = self.tracker.write(self.tracker.look(searches[0], self._template_tokens), window)
         else:
             start = torch.full((1, 1), self.config.start_word, device=searches.device)
@@ -274,29 +262,26 @@ class SeqTrackSession(CropSession):
         return self.window.to(device, torch.float32 if device.type == "mps" else torch.float64)
 
 
-def _check_depths(seen: SeqTrackConfig, member: Variant, source: str, variant: str) -> None:
+def _check_depths(tensors: Mapping[str, Tensor], config: SeqTrackConfig, source: str, variant: str) -> None:
     """Refuse weights of other depths than those that the variant's name spells out, or of more encoder blocks."""
-    expected = member.config
-    is_shorter = variant in VARIANTS and seen.depth <= expected.depth
-    if not is_shorter and (seen.depth, seen.decoder_depth) != (expected.depth, expected.decoder_depth):
+    norm = tensors.get("encoder.body.norm.weight")
+    if norm is None or len(norm) != config.width:
+        return  # Another ViT: what is said of its shapes tells more than its depth.
+    seen = config_of(tensors, config)
+    is_shorter = variant in VARIANTS and seen.depth <= config.depth
+    if not is_shorter and (seen.depth, seen.decoder_depth) != (config.depth, config.decoder_depth):
         raise CheckpointError(
             f"{source} holds {seen.depth} encoder blocks and {seen.decoder_depth} decoder layers; variant {variant!r} "
-            f"has {expected.depth} and {expected.decoder_depth}. Name the variant of the weights, such as "
+            f"has {config.depth} and {config.decoder_depth}. Name the variant of the weights, such as "
             "'seqtrack_b256_encoder4' for four blocks, or read them with from_official() of a loaded adapter."
         )
 
 
-def _build(config: SeqTrackConfig) -> SeqTrack:
-    """Return an untrained network, always the same; the caller's random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return SeqTrack(config)
-
-
-def _load(config: SeqTrackConfig, tensors: Mapping[str, Tensor], source: str) -> SeqTrack:
-    """Return a network of the depths that `tensors` have, every tensor used."""
-    own = from_official_layout(tensors)
-    tracker = _build(config_of(own, config))
-    check_same_keys(own, tracker.state_dict(), source)
-    tracker.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in own.items()})
-    return tracker.eval()
+_FAMILY: Family[SeqTrackConfig, SeqTrack] = Family(
+    adapter=SeqTrackAdapter.name,
+    network=SeqTrack,
+    config_of=config_of,
+    from_official_layout=from_official_layout,
+    demo_weights=DEMO_WEIGHTS,
+    official_file="SEQTRACK_ep0500.pth.tar",
+)

@@ -11,7 +11,6 @@ Source: Chen et al., SeqTrack: Sequence to Sequence Learning for Visual Object T
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ctsdk.vit import Mlp, PatchEmbed, merge_heads, split_heads
+from ctsdk_seqtrack.variants import SeqTrackConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,64 +30,6 @@ NUM_COORDINATES = 4
 
 # Those of them that say where the centre is.
 _NUM_CENTRE = 2
-
-
-@dataclass(frozen=True)
-class SeqTrackConfig:
-    """The architecture of one SeqTrack.
-
-    Attributes:
-        template_size: side of a template crop, px.
-        search_size: side of the search crop, px.
-        patch_size: side of a patch, px; one token each.
-        width: channels of a token in the encoder.
-        depth: blocks of the encoder.
-        num_heads: attention heads of the encoder.
-        decoder_width: channels of a word in the decoder.
-        decoder_depth: layers of the decoder.
-        decoder_num_heads: attention heads of the decoder.
-        decoder_hidden_width: hidden channels of the MLP in a decoder layer.
-        dropout: probability in the decoder; the encoder has none.
-        num_bins: words that are coordinates.
-    """
-
-    template_size: int = 256
-    search_size: int = 256
-    patch_size: int = 16
-    width: int = 768
-    depth: int = 12
-    num_heads: int = 12
-    decoder_width: int = 256
-    decoder_depth: int = 2
-    decoder_num_heads: int = 8
-    decoder_hidden_width: int = 1024
-    dropout: float = 0.1
-    num_bins: int = 4000
-
-    @property
-    def template_cells(self) -> int:
-        """Cells along a side of the template grid."""
-        return self.template_size // self.patch_size
-
-    @property
-    def search_cells(self) -> int:
-        """Cells along a side of the search grid."""
-        return self.search_size // self.patch_size
-
-    @property
-    def end_word(self) -> int:
-        """The word that ends a sequence; only training asks for it."""
-        return self.num_bins
-
-    @property
-    def start_word(self) -> int:
-        """The word that begins a sequence; never an answer."""
-        return self.num_bins + 1
-
-    @property
-    def num_words(self) -> int:
-        """Coordinates, END and START."""
-        return self.num_bins + 2
 
 
 # -- encoder ----------------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ API_VERSION: Final = 1
 """The version of the adapter contract that this ctsdk speaks."""
 
 # Adapters that come with ctsdk: each has an extra of its own name, which brings its dependencies.
-_EXTRAS: Final = ("mixformerv2", "ostrack", "seqtrack", "sutrack")
+_EXTRAS: Final = ("mixformerv2", "ostrack", "seqtrack")
 
 _AdapterClass = TypeVar("_AdapterClass", bound=type[TrackerAdapter])
 
