@@ -97,11 +97,14 @@ class MixFormerV2Adapter(TrackerAdapter):
 
     def for_dataset(self, name: str) -> MixFormerV2Adapter:
         """Return the adapter with the search factor and the update interval of a data set, as officially tested."""
-        tuned = copy.copy(self)
-        factor = self.tracking.search_factors.get(name, self.spec.search_factor)
-        interval = self.tracking.update_intervals.get(name, self.tracking.update_interval)
+        tuned, tracking = copy.copy(self), self.tracking
+        factor = tracking.search_factors.get(name, tracking.search_factor or self.spec.search_factor)
         tuned.spec = replace(self.spec, search_factor=factor)
-        tuned.tracking = replace(self.tracking, update_interval=interval)
+        tuned.tracking = replace(
+            tracking,
+            update_interval=tracking.update_intervals.get(name, tracking.update_interval),
+            search_factor=factor,
+        )
         return tuned
 
     def trunks(self) -> dict[str, Trunk]:
@@ -190,6 +193,7 @@ class MixFormerV2Session(CropSession):
 
     def __init__(self, adapter: MixFormerV2Adapter, tracker: nn.Module, *, score_decay: float = 1.0) -> None:
         super().__init__(adapter, tracker)
+        self.search_factor = adapter.tracking.search_factor or adapter.spec.search_factor
         self.update_interval = adapter.tracking.update_interval
         self.score_decay = score_decay
         self._num_updates = 0

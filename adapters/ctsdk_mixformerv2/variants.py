@@ -55,11 +55,13 @@ class Tracking:
 
     Attributes:
         update_interval: frames between updates of the online template.
-        update_intervals: the same for a data set, by its name.
-        search_factors: search factor for a data set, by its name; elsewhere that of the spec.
+        search_factor: of the search crop; None for that of the spec, which is the one of training.
+        update_intervals: interval for a data set, by its name.
+        search_factors: search factor for a data set, by its name.
     """
 
     update_interval: int = 200
+    search_factor: float | None = None
     update_intervals: Mapping[str, int] = field(default_factory=dict)
     search_factors: Mapping[str, float] = field(default_factory=dict)
 
@@ -82,6 +84,10 @@ class Variant:
 
 
 _BASE_TRACKING = Tracking(update_intervals={"got10k": 10, "lasot": 200, "trackingnet": 25, "vot": 10})
+# The intermediate models are tested by their configuration files alone; the script passes no factor for them.
+_INTERMEDIATE_TRACKING = Tracking(
+    search_factor=4.5, update_intervals={"got10k": 200, "lasot": 200, "trackingnet": 25, "vot": 10}
+)
 _SMALL_TRACKING = Tracking(
     update_intervals={"got10k": 15, "lasot": 200, "trackingnet": 25, "vot": 10},
     search_factors={"got10k": 4.55, "lasot": 4.4, "trackingnet": 4.55},
@@ -99,12 +105,12 @@ def _spec(search_size: int, template_size: int, search_factor: float) -> Tracker
     )
 
 
-def _base(depth: int, *, is_dense_to_sparse: bool = False) -> Variant:
-    """Return a ViT-B/16 MixFormerV2 at 288 px; the dense-to-sparse one has no score head and 72 bins."""
-    config = MixFormerV2Config(depth=depth)
-    if is_dense_to_sparse:
-        config = replace(config, num_bins=72, has_score=False)
-    return Variant(config, _spec(288, 128, 5.0), _BASE_TRACKING)
+def _base(depth: int, *, is_intermediate: bool = False) -> Variant:
+    """Return a ViT-B/16 MixFormerV2 at 288 px; an intermediate model has no score head and 72 bins."""
+    config, tracking = MixFormerV2Config(depth=depth), _BASE_TRACKING
+    if is_intermediate:
+        config, tracking = replace(config, num_bins=72, has_score=False), _INTERMEDIATE_TRACKING
+    return Variant(config, _spec(288, 128, 5.0), tracking)
 
 
 def _small(depth: int, *, mlp_ratio: float = 1.0, student_mlp_ratio: float | None = None) -> Variant:
@@ -131,8 +137,8 @@ VARIANTS: Mapping[str, Variant] = {
     "tiny": _TINY,
     "mixformer2_vit_online_288_depth8_score": _base(8),
     "mixformer2_vit_online_224_depth4_mlp1_score": _small(4),
-    "mixformer2_vit_student_288_depth12": _base(12, is_dense_to_sparse=True),
-    "mixformer2_vit_stu_student_288_depth8": _base(8, is_dense_to_sparse=True),
+    "mixformer2_vit_student_288_depth12": _base(12, is_intermediate=True),
+    "mixformer2_vit_stu_student_288_depth8": _base(8, is_intermediate=True),
     # The 8-block model at the input size of the small one, for students with its narrow MLPs: CompressTracker-M-S.
     "mixformer2_vit_online_224_depth8_score_to_mlp1": _small(8, mlp_ratio=4.0, student_mlp_ratio=1.0),
     **{f"mixformer2_vit_online_288_depth{depth}_score": _base(depth) for depth in range(1, 13)},
