@@ -20,7 +20,7 @@ def ctsdk_adapter() -> ctsdk.AdapterPlugin:
     return ctsdk.AdapterPlugin(
         load=_load,
         variants=tuple(VARIANTS),
-        requires=("cv2",),
+        requires=("cv2", "timm"),
         summary="Two templates, a search crop and four prediction tokens in one transformer (NeurIPS 2023).",
     )
 

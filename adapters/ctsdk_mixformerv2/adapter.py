@@ -165,7 +165,7 @@ class MixFormerV2Adapter(TrackerAdapter):
         block = super().student_block(trunk, plan, stage)
         if isinstance(block, Block):
             share = stage / max(plan.num_stages - 1, 1)
-            block.drop_path.probability = share * self.teacher.config.drop_path
+            block.drop_path.drop_prob = share * self.teacher.config.drop_path
             if self.student_mlp_ratio is not None and plan.num_stages < plan.depth:
                 _narrow(block, round(self.teacher.config.width * self.student_mlp_ratio))
         return block
@@ -249,6 +249,8 @@ class MixFormerV2Session(CropSession):
 def _narrow(block: Block, hidden_width: int) -> None:
     """Keep the hidden channels of a block's MLP that matter most, in their order."""
     fc1, fc2 = block.mlp.fc1, block.mlp.fc2
+    assert isinstance(fc1, nn.Linear)
+    assert isinstance(fc2, nn.Linear)
     with torch.no_grad():
         strength = fc1.weight.norm(dim=1) * fc2.weight.norm(dim=0)
         kept = strength.topk(min(hidden_width, len(strength))).indices.sort().values

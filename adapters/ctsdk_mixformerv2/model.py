@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from timm import layers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctsdk.vit import DropPath, Mlp, PatchEmbed, merge_heads, split_heads
 from ctsdk_mixformerv2.variants import MixFormerV2Config
 
 __all__ = ["SIDES", "Block", "Memory", "MixFormerV2", "MixFormerV2Config", "position_table"]
@@ -67,10 +67,12 @@ class MixedAttention(nn.Module):
         return self._merge(F.scaled_dot_product_attention(q, keys, values))
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return split_heads(self.qkv(x), self.num_heads)
+        qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, C / H) each
+        return q, k, v
 
     def _merge(self, x: Tensor) -> Tensor:
-        projected: Tensor = self.proj(merge_heads(x))  # (B, N, C)
+        projected: Tensor = self.proj(x.transpose(1, 2).flatten(2))  # (B, N, C)
         return projected
 
 
@@ -81,9 +83,9 @@ class Block(nn.Module):
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = MixedAttention(width, num_heads)
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = layers.DropPath(drop_path)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width, round(width * mlp_ratio))
+        self.mlp = layers.Mlp(width, round(width * mlp_ratio))
 
     def forward(self, x: Tensor, num_template: int) -> Tensor:
         """Return the tokens after this block, (B, N, C)."""
@@ -127,10 +129,10 @@ class Backbone(nn.Module):
     def __init__(self, config: MixFormerV2Config) -> None:
         super().__init__()
         width = config.width
-        self.patch_embed = PatchEmbed(config.patch_size, width)
+        self.patch_embed = layers.PatchEmbed(img_size=None, patch_size=config.patch_size, embed_dim=width)
         self.pos_embed_s = nn.Parameter(position_table(config.search_cells, width), requires_grad=False)
         self.pos_embed_t = nn.Parameter(position_table(config.template_cells, width), requires_grad=False)
-        self.reg_tokens = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 4, width), std=0.02))
+        self.reg_tokens = nn.Parameter(layers.trunc_normal_(torch.empty(1, 4, width), std=0.02))
         self.pos_embed_reg = nn.Parameter(torch.zeros(1, 4, width))
         # On the CPU by name, so that a network can also be described without memory, under torch.device("meta").
         rates = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()

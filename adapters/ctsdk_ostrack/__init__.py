@@ -20,7 +20,7 @@ def ctsdk_adapter() -> ctsdk.AdapterPlugin:
     return ctsdk.AdapterPlugin(
         load=_load,
         variants=tuple(VARIANTS),
-        requires=("cv2",),
+        requires=("cv2", "timm"),
         summary="One transformer over template and search tokens (ECCV 2022), and its CompressTracker students.",
     )
 

@@ -15,10 +15,9 @@ import math
 from typing import NamedTuple
 
 import torch
+from timm import layers
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ctsdk.vit import DropPath, Mlp, PatchEmbed, merge_heads, split_heads
 from ctsdk_ostrack.variants import OSTrackConfig
 
 __all__ = ["OSTrack", "OSTrackConfig", "TrunkState", "decode_boxes"]
@@ -47,32 +46,16 @@ class TrunkState(NamedTuple):
     left: Tensor | None = None
 
 
-class Attention(nn.Module):
-    """Full self-attention, all tokens to all tokens."""
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the attended tokens, (B, N, C)."""
-        q, k, v = self._heads(x)
-        return self._merge(F.scaled_dot_product_attention(q, k, v))
+class Attention(layers.Attention):
+    """Full self-attention, all tokens to all tokens, which can also return its weights."""
 
     def with_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the attended tokens (B, N, C) and the attention itself (B, H, N, N)."""
-        q, k, v = self._heads(x)
-        weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1)  # (B, H, N, N)
-        return self._merge(weights @ v), weights
-
-    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return split_heads(self.qkv(x), self.num_heads)
-
-    def _merge(self, x: Tensor) -> Tensor:
-        projected: Tensor = self.proj(merge_heads(x))  # (B, N, C)
-        return projected
+        qkv = self.qkv(x).unflatten(2, (3, self.num_heads, self.head_dim))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, C / H) each
+        weights = (q @ k.transpose(-2, -1) * self.scale).softmax(dim=-1)  # (B, H, N, N)
+        attended: Tensor = self.proj((weights @ v).transpose(1, 2).flatten(2))  # (B, N, C)
+        return attended, weights
 
 
 class Block(nn.Module):
@@ -85,10 +68,10 @@ class Block(nn.Module):
     def __init__(self, width: int, num_heads: int, drop_path: float = 0.0, keep_ratio: float | None = None) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention(width, num_heads)
-        self.drop_path = DropPath(drop_path)
+        self.attn = Attention(width, num_heads, qkv_bias=True)
+        self.drop_path = layers.DropPath(drop_path)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width, 4 * width)
+        self.mlp = layers.Mlp(width, 4 * width)
         self.keep_ratio = keep_ratio
 
     def forward(self, state: TrunkState) -> TrunkState:
@@ -146,7 +129,7 @@ class Backbone(nn.Module):
     def __init__(self, config: OSTrackConfig) -> None:
         super().__init__()
         width = config.width
-        self.patch_embed = PatchEmbed(config.patch_size, width)
+        self.patch_embed = layers.PatchEmbed(img_size=None, patch_size=config.patch_size, embed_dim=width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, _NUM_UNUSED_POSITIONS, width))
         self.pos_embed_z = nn.Parameter(torch.zeros(1, config.template_cells**2, width))

@@ -20,7 +20,7 @@ def ctsdk_adapter() -> ctsdk.AdapterPlugin:
     return ctsdk.AdapterPlugin(
         load=_load,
         variants=tuple(VARIANTS),
-        requires=("cv2",),
+        requires=("cv2", "timm"),
         summary="A transformer encoder, and a decoder that writes the box as four words (CVPR 2023).",
     )
 

@@ -11,19 +11,21 @@ Source: Chen et al., SeqTrack: Sequence to Sequence Learning for Visual Object T
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from timm import layers
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctsdk.vit import Mlp, PatchEmbed, merge_heads, split_heads
 from ctsdk_seqtrack.variants import SeqTrackConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["NUM_COORDINATES", "Block", "DecoderLayer", "SeqTrack", "SeqTrackConfig", "boxes_of_words", "write_box"]
+__all__ = ["NUM_COORDINATES", "DecoderLayer", "SeqTrack", "SeqTrackConfig", "boxes_of_words", "write_box"]
 
 NUM_COORDINATES = 4
 """Words of a box: centre x, centre y, width, height."""
@@ -35,40 +37,6 @@ _NUM_CENTRE = 2
 # -- encoder ----------------------------------------------------------------------------------------------------------
 
 
-class SelfAttention(nn.Module):
-    """Full self-attention, all tokens to all tokens."""
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the attended tokens, (B, N, C)."""
-        q, k, v = split_heads(self.qkv(x), self.num_heads)
-        attended = F.scaled_dot_product_attention(q, k, v)
-        projected: Tensor = self.proj(merge_heads(attended))  # (B, N, C)
-        return projected
-
-
-class Block(nn.Module):
-    """A pre-norm transformer block."""
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = SelfAttention(width, num_heads)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width, 4 * width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the tokens after this block, (B, N, C)."""
-        x = x + self.attn(self.norm1(x))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
-
-
 class EncoderBody(nn.Module):
     """Embeds the crops and runs the blocks over all their tokens."""
 
@@ -77,9 +45,13 @@ class EncoderBody(nn.Module):
         width, self.num_search = config.width, config.search_cells**2
         # One table: the positions of the search crop, then those that all templates share.
         positions = torch.empty(1, self.num_search + config.template_cells**2, width)
-        self.pos_embed = nn.Parameter(nn.init.trunc_normal_(positions, std=0.02))
-        self.patch_embed = PatchEmbed(config.patch_size, width)
-        self.blocks = nn.ModuleList(Block(width, config.num_heads) for _ in range(config.depth))
+        self.pos_embed = nn.Parameter(layers.trunc_normal_(positions, std=0.02))
+        self.patch_embed = layers.PatchEmbed(img_size=None, patch_size=config.patch_size, embed_dim=width)
+        # timm asks for a class, and is content with what makes a layer.
+        norm: type[nn.Module] = partial(nn.LayerNorm, eps=1e-6)  # type: ignore[assignment]
+        self.blocks = nn.ModuleList(
+            Block(width, config.num_heads, qkv_bias=True, norm_layer=norm) for _ in range(config.depth)
+        )
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
     def embed_templates(self, templates: Tensor) -> Tensor:
