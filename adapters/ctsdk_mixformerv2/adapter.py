@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MixFormerV2Adapter", "MixFormerV2Session"]
 
-# A frame may give the online template only if the tracker is this sure.
+# Only a frame with a higher confidence may become the online template.
 _LEAST_SCORE = 0.5
 
 
@@ -48,7 +48,7 @@ class MixFormerV2Adapter(TrackerAdapter):
     """A :class:`MixFormerV2` teacher of any size and depth.
 
     Attributes:
-        variant: the name in :data:`VARIANTS`, or None for an architecture of the caller's own.
+        variant: the name in :data:`VARIANTS`, or None for a custom architecture.
         tracking: when sessions update the online template.
         student_mlp_ratio: hidden channels of a student's MLPs in units of the width; None for the teacher's.
     """
@@ -124,13 +124,13 @@ class MixFormerV2Adapter(TrackerAdapter):
     def guidance_loss(self, student: Prediction, teacher: Prediction, batch: Batch) -> dict[str, Tensor]:
         """Return 2 CIoU + 5 L1 against the teacher's boxes, 5 times the divergence from its distributions, its score.
 
-        The score's term is this package's own: it keeps the score head in tune with the shorter trunk, which the
-        official code trains again in a phase of its own.
+        The term for the score is ctsdk's own: it trains the score head together with the shorter trunk. The official
+        code trains that head again in a separate phase.
 
         Source: MCG-NJU/MixFormerV2 @ 1041438, lib/train/actors/mixformer_distill_st2.py.
         """
         del batch
-        # Nothing keeps a side from crossing the opposite one; to overlap with such a box means nothing.
+        # A side may cross the opposite one; overlap with such a box means nothing.
         are_boxes = (teacher.boxes[:, 2:] > 0).all(dim=1)
         boxes, targets = cxcywh_to_xyxy(student.boxes), cxcywh_to_xyxy(teacher.boxes)
         terms = {
@@ -184,9 +184,9 @@ class MixFormerV2Adapter(TrackerAdapter):
 
 
 class MixFormerV2Session(CropSession):
-    """Tracks with two templates: one of the first frame, and one that is renewed from frames the tracker is sure of.
+    """Tracks with two templates: one of the first frame, and an online one from frames of high confidence.
 
-    What the templates give to each block is computed once and kept until a template changes.
+    The keys and values of the templates in each block are computed once and kept until a template changes.
 
     Source: MCG-NJU/MixFormerV2 @ 1041438, lib/test/tracker/mixformer2_vit_online.py.
     """
@@ -197,7 +197,7 @@ class MixFormerV2Session(CropSession):
         self.update_interval = adapter.tracking.update_interval
         self.score_decay = score_decay
         self._num_updates = 0
-        # The surest frame since the last update of the online template: its confidence, and a template crop of it.
+        # The frame of the highest confidence since the last update of the online template, and a template crop of it.
         self._best_score = -1.0
         self._best: Tensor | None = None
         self._memories: list[Memory] = []
@@ -232,12 +232,12 @@ class MixFormerV2Session(CropSession):
         return Prediction(outputs["boxes"], outputs)
 
     def decode(self, prediction: Prediction) -> tuple[Tensor, float]:
-        """Return the box (4,), cxcywh, and how sure the tracker is; NaN without a score head."""
+        """Return the box (4,), cxcywh, and the confidence; NaN without a score head."""
         score = prediction.outputs.get("score")
         return prediction.boxes[0], float("nan") if score is None else float(score[0].sigmoid())
 
     def _remember(self, online_template: Tensor | None) -> None:
-        """Put the online template (1, 3, H, W) beside the first one; without a sure frame, the first one again."""
+        """Put the online template (1, 3, H, W) beside the first one; without a confident frame, the first one again."""
         assert self.templates is not None
         first = self.templates[0]
         self.templates = torch.stack([first, first if online_template is None else online_template])
@@ -247,7 +247,7 @@ class MixFormerV2Session(CropSession):
 
 
 def _narrow(block: Block, hidden_width: int) -> None:
-    """Keep the hidden channels of a block's MLP that matter most, in their order."""
+    """Keep the hidden channels of a block's MLP with the largest weights, in their order."""
     fc1, fc2 = block.mlp.fc1, block.mlp.fc2
     assert isinstance(fc1, nn.Linear)
     assert isinstance(fc2, nn.Linear)

@@ -1,4 +1,4 @@
-"""What MixFormerV2 is trained on: box overlap and distance; for students also the teacher's distributions.
+"""The losses of MixFormerV2: box overlap and distance; for students also the teacher's distributions.
 
 Source: MCG-NJU/MixFormerV2 @ 1041438, lib/train/actors/{mixformer,mixformer_distill_st1,mixformer_distill_st2}.py,
 lib/utils/box_ops.py.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["box_losses", "complete_iou_loss", "distribution_loss", "score_divergence"]
 
-# Two boxes that overlap less are brought together before their shapes are compared.
+# Boxes with a smaller IoU are first brought together; their shapes do not count.
 _SHAPE_COUNTS_ABOVE = 0.5
 _EPSILON = 1e-7
 
@@ -63,7 +63,7 @@ def complete_iou_loss(boxes_xyxy: Tensor, truth_xyxy: Tensor) -> Tensor:
 
 
 def _or_one(divisors: Tensor) -> Tensor:
-    """Return the divisors, 1 in place of those that are not positive: areas and diagonals of nothing."""
+    """Return the divisors, with 1 for those that are not positive: areas and diagonals of empty boxes."""
     return divisors.where(divisors > 0, 1.0)
 
 
@@ -79,14 +79,14 @@ def distribution_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
 
 def score_divergence(scores: Tensor, teacher_scores: Tensor) -> Tensor:
-    """Return the divergence of a student's sureness from its teacher's, the mean over the batch, a scalar.
+    """Return the divergence of a student's confidence from its teacher's, the mean over the batch, a scalar.
 
     Args:
         scores: (B,), logits.
         teacher_scores: (B,), logits.
     """
-    sure = teacher_scores.sigmoid()
+    confidences = teacher_scores.sigmoid()
     # Less the teacher's entropy, so that a student like its teacher has no loss. From logits, because autocast refuses
     # the cross entropy of probabilities.
-    entropy = F.binary_cross_entropy_with_logits(teacher_scores, sure)
-    return F.binary_cross_entropy_with_logits(scores, sure) - entropy
+    entropy = F.binary_cross_entropy_with_logits(teacher_scores, confidences)
+    return F.binary_cross_entropy_with_logits(scores, confidences) - entropy

@@ -30,7 +30,7 @@ SIDES = ("left", "right", "top", "bottom")
 class Memory(NamedTuple):
     """Keys and values of the template tokens in one block, (B, H, 2 Nz, C / H) each.
 
-    Template tokens never look at the search crop, so these hold until a template changes.
+    Template tokens never attend to the search crop, so these hold until a template changes.
     """
 
     keys: Tensor
@@ -38,7 +38,7 @@ class Memory(NamedTuple):
 
 
 class MixedAttention(nn.Module):
-    """Asymmetric attention: template tokens look at templates, the others at everything."""
+    """Asymmetric attention: template tokens attend to templates, the others to all tokens."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class MixedAttention(nn.Module):
         return self._merge(torch.cat([of_template, of_search], dim=2))
 
     def of_templates(self, x: Tensor) -> tuple[Tensor, Memory]:
-        """Return the attended template tokens (B, 2 Nz, C) and what the search will need of them."""
+        """Return the attended template tokens (B, 2 Nz, C) and their keys and values."""
         q, k, v = self._heads(x)
         return self._merge(F.scaled_dot_product_attention(q, k, v)), Memory(k, v)
 
@@ -92,7 +92,7 @@ class Block(nn.Module):
         return self._fed(x + self.drop_path(self.attn(self.norm1(x), num_template)))
 
     def of_templates(self, x: Tensor) -> tuple[Tensor, Memory]:
-        """Return the template tokens after this block (B, 2 Nz, C) and what the search will need of them."""
+        """Return the template tokens after this block (B, 2 Nz, C) and their keys and values."""
         attended, memory = self.attn.of_templates(self.norm1(x))
         return self._fed(x + self.drop_path(attended)), memory
 
@@ -147,7 +147,7 @@ class Backbone(nn.Module):
         return x[:, -len(SIDES) :]
 
     def remember(self, template: Tensor, online_template: Tensor) -> list[Memory]:
-        """Return what each block will need of the templates, as long as they stay."""
+        """Return the keys and values of the templates in each block."""
         x = self._embed_templates(template, online_template)  # (B, 2 Nz, C)
         memories = []
         for block in self.blocks:
@@ -156,7 +156,7 @@ class Backbone(nn.Module):
         return memories
 
     def recall(self, search: Tensor, memories: list[Memory]) -> Tensor:
-        """Return the prediction tokens after the last block, (B, 4, C), from templates that were remembered."""
+        """Return the prediction tokens after the last block, (B, 4, C), from the keys and values of the templates."""
         x = self._embed_search(search)  # (B, Nx + 4, C)
         for block, memory in zip(self.blocks, memories, strict=True):
             x = block.of_search(x, memory)  # type: ignore[operator]
@@ -174,7 +174,7 @@ class Backbone(nn.Module):
 
 
 class DistributionHead(nn.Module):
-    """Says for each prediction token how likely its side of the box is at each place."""
+    """Gives for each prediction token how likely its side of the box is at each place."""
 
     def __init__(self, width: int, num_bins: int) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ class DistributionHead(nn.Module):
 
 
 class ScoreHead(nn.Module):
-    """Says how sure the tracker is that the target is in the search crop."""
+    """Gives the confidence that the target is in the search crop."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ class MixFormerV2Config(CropGrid):
         num_heads: attention heads.
         mlp_ratio: hidden channels of a block's MLP in units of `width`; rounded to whole channels.
         num_bins: places along the crop where a side may be.
-        has_score: whether there is a branch that gives the tracker's confidence.
+        has_score: whether there is a head for the confidence.
         drop_path: probability that the last block is skipped in training; earlier ones linearly less.
         resizes_tables: whether weights of another input size may be loaded: positions are a formula, not learned.
     """

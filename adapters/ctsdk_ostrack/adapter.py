@@ -37,7 +37,7 @@ class OSTrackAdapter(TrackerAdapter):
     """An :class:`OSTrack` teacher of any size and depth.
 
     Attributes:
-        variant: the name in :data:`VARIANTS`, or None for an architecture of the caller's own.
+        variant: the name in :data:`VARIANTS`, or None for a custom architecture.
     """
 
     name: ClassVar[str] = "ostrack"
@@ -102,9 +102,11 @@ class OSTrackAdapter(TrackerAdapter):
         return template, search
 
     def student_block(self, trunk: str, plan: StagePlan, stage: int) -> nn.Module:
-        """Return a copy of the stage's source block; of a shorter student, plain and with its stage's first drop rate.
+        """Return a copy of the stage's source block; in a shorter student without elimination.
 
-        The official students have no candidate elimination. A student of full depth is the teacher itself.
+        Its drop path rate is then that of the first block of its stage.
+
+        The official students eliminate no candidates. A student of full depth is the teacher itself.
 
         Source: LingyiHongfd/CompressTracker @ efd98ec, lib/models/compresstracker/vit_compress.py.
         """
@@ -132,7 +134,7 @@ class OSTrackAdapter(TrackerAdapter):
 
 
 class OSTrackSession(CropSession):
-    """Tracks with a Hann window over the score map, as the official tracker does."""
+    """Weighs the score map with a Hann window, as the official tracker does."""
 
     def __init__(self, adapter: OSTrackAdapter, tracker: nn.Module) -> None:
         super().__init__(adapter, tracker)

@@ -29,7 +29,7 @@ _NUM_UNUSED_POSITIONS = 197
 
 
 class TrunkState(NamedTuple):
-    """What one block hands to the next.
+    """The tokens between two blocks, and which candidates were eliminated.
 
     Attributes:
         tokens: (B, Nz + Nx, C), template tokens first; Nx shrinks where candidates are eliminated.
@@ -62,7 +62,7 @@ class Block(nn.Module):
     """A pre-norm transformer block that may drop search tokens between attention and MLP.
 
     Attributes:
-        keep_ratio: the share of search tokens that go on; None in a plain block.
+        keep_ratio: the share of search tokens that stay; None in a plain block, which keeps all.
     """
 
     def __init__(self, width: int, num_heads: int, drop_path: float = 0.0, keep_ratio: float | None = None) -> None:
@@ -88,7 +88,7 @@ class Block(nn.Module):
 
 
 def _eliminate(state: TrunkState, weights: Tensor, keep_ratio: float) -> TrunkState:
-    """Drop the search tokens to which the template pays the least attention.
+    """Eliminate the search tokens to which the template pays the least attention.
 
     Args:
         state: before the drop.

@@ -49,8 +49,8 @@ class SeqTrackAdapter(TrackerAdapter):
     """A :class:`SeqTrack` teacher of any size and depth.
 
     Attributes:
-        variant: a name that :func:`~ctsdk_seqtrack.variants.find_variant` knows, or None for an architecture of the
-            caller's own.
+        variant: a name that :func:`~ctsdk_seqtrack.variants.find_variant` knows, or None for a custom
+            architecture.
         tracking: when sessions take a new template.
         official_depth: encoder blocks that the official code builds, whatever a file holds.
     """
@@ -81,8 +81,8 @@ class SeqTrackAdapter(TrackerAdapter):
     def load(cls, variant: str | None, weights: str | Path | None) -> SeqTrackAdapter:
         """Return a variant with the weights of a file, with those it ships (None), or untrained (the word "random").
 
-        A file with fewer encoder blocks or other decoder layers than the member of the family that was asked for makes
-        a variant of its own depths: its :attr:`variant` says so.
+        Where a file has fewer encoder blocks or other decoder layers than the variant, the depths are the file's, and
+        :attr:`variant` names them.
 
         Raises:
             ConfigError: there is no such variant.
@@ -118,7 +118,7 @@ class SeqTrackAdapter(TrackerAdapter):
     def predict(self, tracker: nn.Module, batch: Batch) -> Prediction:
         """Ask the tracker for each word of the true box, given those before it.
 
-        The boxes are of the likeliest word at each place. :meth:`locate` goes on from the tracker's own words instead.
+        The boxes are of the likeliest word at each place; :meth:`locate` continues from the tracker's own words.
         """
         words = F.pad(self._true_words(batch), (1, 0), value=self.teacher.config.start_word)  # (B, 5)
         logits = tracker(batch.templates, batch.searches[0], words)  # (B, 5, V)
@@ -127,7 +127,7 @@ class SeqTrackAdapter(TrackerAdapter):
         return Prediction(boxes_of_words(likeliest, num_bins) * (size - 1) / size, {"logits": logits})
 
     def locate(self, tracker: nn.Module, batch: Batch) -> Prediction:
-        """Let the tracker write the box, each word from its own words before, without a window."""
+        """Let the tracker write the box, each word given its own words before, without a window."""
         config = self.teacher.config
         if isinstance(tracker, SeqTrack):
             words, _ = tracker.write(
@@ -214,7 +214,7 @@ class SeqTrackSession(CropSession):
         self._remember(self.templates)
 
     def update(self, frame: NDArray[np.uint8]) -> TrackResult:
-        """Find the target in the next frame, and take a template from it if it is time and the tracker is sure."""
+        """Find the target in the next frame, and take a template from it if it is due and the confidence is high."""
         result = super().update(frame)
         assert self.templates is not None
         self._num_updates += 1
@@ -247,11 +247,11 @@ class SeqTrackSession(CropSession):
     def decode(self, prediction: Prediction) -> tuple[Tensor, float]:
         """Return the box (4,), cxcywh, and ten times the sum of its words' probabilities."""
         confidences = prediction.outputs["confidences"][0]
-        # The likeliest of words that have no probability is a word like any other, but no place.
+        # argmax of NaNs still returns a word; mark the box NaN.
         return prediction.boxes[0].where(confidences.isfinite(), torch.nan), 10 * float(confidences.sum())
 
     def _remember(self, templates: Tensor) -> None:
-        """Keep templates (T, 1, 3, H, W) and what the tracker makes of them before its first block."""
+        """Keep templates (T, 1, 3, H, W) and their embedded tokens."""
         self.templates = templates
         if isinstance(self.tracker, SeqTrack):
             with torch.inference_mode():
@@ -266,7 +266,7 @@ def _check_depths(tensors: Mapping[str, Tensor], config: SeqTrackConfig, source:
     """Refuse weights of other depths than those that the variant's name spells out, or of more encoder blocks."""
     norm = tensors.get("encoder.body.norm.weight")
     if norm is None or len(norm) != config.width:
-        return  # Another ViT: what is said of its shapes tells more than its depth.
+        return  # Another ViT, which the comparison of shapes refuses with a better message.
     seen = config_of(tensors, config)
     is_shorter = variant in VARIANTS and seen.depth <= config.depth
     if not is_shorter and (seen.depth, seen.decoder_depth) != (config.depth, config.decoder_depth):

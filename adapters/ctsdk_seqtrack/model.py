@@ -87,7 +87,7 @@ class Encoder(nn.Module):
 
 
 class KeysValues(NamedTuple):
-    """What attention looks at, (B, H, N, D / H) each."""
+    """Keys and values of an attention, (B, H, N, D / H) each."""
 
     keys: Tensor
     values: Tensor
@@ -98,7 +98,7 @@ class KeysValues(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What every decoder layer needs beside the words.
+    """The inputs of every decoder layer beside the words.
 
     Attributes:
         memory: (Nx, B, D), what the encoder found in the search crop.
@@ -114,7 +114,7 @@ class Context(NamedTuple):
 class PackedAttention(nn.Module):
     """Attention whose three input projections are one matrix, as in ``torch.nn.MultiheadAttention``.
 
-    Unlike there, what is looked at can be computed ahead and kept.
+    Unlike there, keys and values can be computed ahead and kept.
     """
 
     def __init__(self, width: int, num_heads: int, dropout: float) -> None:
@@ -131,11 +131,11 @@ class PackedAttention(nn.Module):
         nn.init.zeros_(self.in_proj_bias)
 
     def prepare(self, keys: Tensor, values: Tensor) -> KeysValues:
-        """Return what queries look at, from (N, B, D) each."""
+        """Return keys and values, from (N, B, D) each."""
         return KeysValues(self._projected(keys, part=1), self._projected(values, part=2))
 
     def forward(self, queries: Tensor, seen: KeysValues, *, is_causal: bool = False) -> Tensor:
-        """Return the attended queries, (L, B, D); if causal, query i looks at the first i + 1."""
+        """Return the attended queries, (L, B, D); if causal, query i attends to the first i + 1."""
         dropout = self.dropout if self.training else 0.0
         q = self._projected(queries, part=0)  # (B, H, L, D / H)
         attended = F.scaled_dot_product_attention(q, seen.keys, seen.values, dropout_p=dropout, is_causal=is_causal)
@@ -150,7 +150,7 @@ class PackedAttention(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """A post-norm layer: words look at earlier words, then at the search crop.
+    """A post-norm layer: words attend to earlier words, then to the search crop.
 
     Positions enter queries and keys in every layer, never the words themselves.
     """
@@ -171,13 +171,13 @@ class DecoderLayer(nn.Module):
         return self._attend(x, context.positions, words, crop, is_causal=True)
 
     def step(self, x: Tensor, position: Tensor, past: KeysValues | None, crop: KeysValues) -> tuple[Tensor, KeysValues]:
-        """Return the next word after this layer, (1, B, D), and what later words will look at.
+        """Return the next word after this layer, (1, B, D), and the keys and values for later words.
 
         Args:
             x: (1, B, D), the word.
             position: (1, 1, D), its position.
-            past: what this layer keeps of earlier words; None for the first.
-            crop: what this layer sees of the search crop, the same for all words.
+            past: keys and values of earlier words in this layer; None for the first.
+            crop: keys and values of the search crop in this layer, the same for all words.
         """
         word = self.self_attn.prepare(x + position, x)
         words = word if past is None else past.joined(word)
@@ -243,7 +243,7 @@ class Decoder(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, words: Tensor, memory: Tensor, memory_keys: Tensor) -> Tensor:
-        """Return what the decoder makes of words (B, L), (L, B, D): of each, from it and those before.
+        """Return the decoded words (L, B, D) of words (B, L), each from itself and those before.
 
         Args:
             words: (B, L) int64.
@@ -256,7 +256,7 @@ class Decoder(nn.Module):
 
 
 class VocabularyHead(nn.Module):
-    """Says how likely each word is to come next: three linear layers with ReLUs between them."""
+    """Gives how likely each word is to come next: three linear layers with ReLUs between them."""
 
     def __init__(self, width: int, num_words: int) -> None:
         super().__init__()
@@ -283,7 +283,7 @@ class SeqTrack(nn.Module):
     def __init__(self, config: SeqTrackConfig) -> None:
         super().__init__()
         self.config = config
-        # Positions of the search tokens for the decoder. Waves at first, but trained, unlike those of a formula.
+        # Positions of the search tokens for the decoder: sines and cosines at first, then trained.
         self.pos_embed = nn.Parameter(_waves(config.search_cells**2, config.decoder_width))
         self.encoder = Encoder(config)
         self.bottleneck = nn.Linear(config.width, config.decoder_width)
@@ -322,7 +322,7 @@ class SeqTrack(nn.Module):
         """
         embedding, layers = self.decoder.embedding, self.decoder.body.layers
         keys = self._keys(memory)
-        # The same for every word of the frame, and what a word gives to later ones never changes: each is made once.
+        # Keys and values of the crop are the same for every word, and those of a word never change: each is made once.
         crops = [layer.multihead_attn.prepare(keys, memory) for layer in layers]  # type: ignore[operator, union-attr]
         pasts: list[KeysValues | None] = [None] * len(layers)
 
@@ -355,7 +355,7 @@ def write_box(
     """
     words, confidences = start, []
     for place in range(NUM_COORDINATES):
-        # Coordinates share what END and START leave them; official scores are of these numbers.
+        # END and START keep their share of the softmax; official scores are computed this way.
         shares = next_logits(words).softmax(dim=-1)[:, :num_bins]  # (B, F)
         if window is not None and place < _NUM_CENTRE:
             shares = shares * window

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["config_of", "from_official_layout", "to_official_layout"]
 
 _BLOCKS, _LAYERS = "encoder.body.blocks.", "decoder.body.layers."
-# What follows the blocks in a state dict.
+# The key that follows the blocks in a state dict.
 _AFTER_BLOCKS = "encoder.body.norm.weight"
-# What a block adds to its tokens ends in these.
+# The last parameters of a block's attention and MLP; where all are zero, the block changes nothing.
 _ENDS = ("attn.proj.weight", "attn.proj.bias", "mlp.fc2.weight", "mlp.fc2.bias")
 
 

@@ -61,7 +61,7 @@ class TrackingSession(Protocol):
 
 
 class SessionAdapter(Protocol):
-    """What a session needs of an adapter."""
+    """The part of an adapter that a session uses."""
 
     spec: TrackerSpec
 
