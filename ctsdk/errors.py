@@ -39,7 +39,6 @@ __all__ = [
     "TrainingError",
     "TrainingInterruptedError",
     "did_you_mean",
-    "unknown_variant",
 ]
 
 
@@ -105,19 +104,3 @@ def did_you_mean(typed: str, names: Iterable[str]) -> str:
     """Return a question with the name that is closest to what was typed, and a blank; nothing where none is close."""
     close = difflib.get_close_matches(typed.lower(), sorted(names), n=1)
     return f"Did you mean {close[0]!r}? " if close else ""
-
-
-def unknown_variant(adapter: str, variant: str | None, variants: Iterable[str], more: str = "") -> ConfigError:
-    """Return the error that says which variants an adapter has.
-
-    Args:
-        adapter: its name.
-        variant: the one that was asked for; None if none was.
-        variants: the names that it has.
-        more: which other names it understands, as the end of a sentence.
-    """
-    has = f"has {', '.join(variants)}{more}"
-    if variant is None:
-        return ConfigError(f"adapter {adapter!r} needs a variant (variant=, --variant); it {has}.")
-    hint = did_you_mean(variant, variants) or "Name one of them."
-    return ConfigError(f"adapter {adapter!r} has no variant {variant!r}; it {has}. {hint.rstrip()}")

@@ -230,7 +230,7 @@ class MixFormerV2Course(Course):
         logits, corners = outputs["logits"][there], xywh_to_xyxy(boxes).clamp(0.0, 1.0)
         sides = corners[:, [0, 2, 1, 3]] * config.num_bins  # left, right, top, bottom
         wanted = soft_targets(sides, config.num_bins, sigma=1.0)
-        boxed = box_losses(outputs["boxes"][there], corners)
+        boxed = box_losses(outputs["boxes"][there], boxes)
         losses = {
             "ciou": 2.0 * boxed["ciou"],
             "l1": 5.0 * boxed["l1"],

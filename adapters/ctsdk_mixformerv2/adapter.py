@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -21,17 +20,17 @@ from ctsdk import (
     TrackResult,
     Trunk,
 )
-from ctsdk.boxes import cxcywh_to_xyxy, xywh_to_xyxy
-from ctsdk.errors import unknown_variant
+from ctsdk.boxes import cxcywh_to_xyxy
+from ctsdk.family import Family, detached_tensors, unknown_variant
 from ctsdk.tracking import CropSession
-from ctsdk.weights import check_same_keys, read_tensors, without_parallel_prefix
 from ctsdk_mixformerv2.losses import box_losses, complete_iou_loss, distribution_loss, score_divergence
-from ctsdk_mixformerv2.model import SIDES, Block, MixFormerV2, MixFormerV2Config
-from ctsdk_mixformerv2.variants import DEMO_WEIGHTS, VARIANTS, Tracking, Variant
-from ctsdk_mixformerv2.weights import TABLES, config_of
+from ctsdk_mixformerv2.model import SIDES, Block, Memory, MixFormerV2
+from ctsdk_mixformerv2.variants import DEMO_WEIGHTS, VARIANTS, MixFormerV2Config, Tracking
+from ctsdk_mixformerv2.weights import config_of, from_official_layout, to_official_layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MixFormerV2Adapter", "MixFormerV2Session"]
 
-# A frame may give the online template only if the tracker is this sure.
+# Only a frame with a higher confidence may become the online template.
 _LEAST_SCORE = 0.5
 
 
@@ -49,7 +48,7 @@ class MixFormerV2Adapter(TrackerAdapter):
     """A :class:`MixFormerV2` teacher of any size and depth.
 
     Attributes:
-        variant: the name in :data:`VARIANTS`, or None for an architecture of the caller's own.
+        variant: the name in :data:`VARIANTS`, or None for a custom architecture.
         tracking: when sessions update the online template.
         student_mlp_ratio: hidden channels of a student's MLPs in units of the width; None for the teacher's.
     """
@@ -78,43 +77,34 @@ class MixFormerV2Adapter(TrackerAdapter):
 
     @classmethod
     def load(cls, variant: str | None, weights: str | Path | None) -> MixFormerV2Adapter:
-        """Build a variant with the weights of a file, with those it ships (None), or at random (the word "random").
+        """Return a variant with the weights of a file, with those it ships (None), or untrained (the word "random").
 
         Raises:
             ConfigError: there is no such variant.
             CheckpointError: the weights cannot be read, do not fit, or the variant ships none.
         """
         if variant is None or variant not in VARIANTS:
-            raise unknown_variant("mixformerv2", variant, VARIANTS)
-        family = VARIANTS[variant]
-        if weights == "random":
-            teacher = _build(family.config)
-        elif weights is not None or variant in DEMO_WEIGHTS:
-            path = Path(__file__).with_name(DEMO_WEIGHTS[variant]) if weights is None else Path(weights)
-            tensors = read_tensors(path)
-            _check_architecture(config_of(tensors, family.config), family, str(path), variant)
-            teacher = _load(family.config, tensors, str(path), resizes_tables=family.resizes_tables)
-        else:
-            raise CheckpointError(
-                f"variant {variant!r} of adapter 'mixformerv2' ships no weights. Give "
-                "weights='mixformerv2_base.pth.tar' for a file of the official release or of your own training, or "
-                "weights='random' for an untrained network (to test plumbing, never to compress)."
-            )
+            raise unknown_variant(cls.name, variant, VARIANTS)
+        member = VARIANTS[variant]
+        teacher = _FAMILY.load(variant, weights, member.config, _check_architecture)
         return cls(
-            teacher.eval(),
-            spec=family.spec,
+            teacher,
+            spec=member.spec,
             variant=variant,
-            tracking=family.tracking,
-            student_mlp_ratio=family.student_mlp_ratio,
+            tracking=member.tracking,
+            student_mlp_ratio=member.student_mlp_ratio,
         )
 
     def for_dataset(self, name: str) -> MixFormerV2Adapter:
         """Return the adapter with the search factor and the update interval of a data set, as officially tested."""
-        tuned = copy.copy(self)
-        factor = self.tracking.search_factors.get(name, self.spec.search_factor)
-        interval = self.tracking.update_intervals.get(name, self.tracking.update_interval)
+        tuned, tracking = copy.copy(self), self.tracking
+        factor = tracking.search_factors.get(name, tracking.search_factor or self.spec.search_factor)
         tuned.spec = replace(self.spec, search_factor=factor)
-        tuned.tracking = replace(self.tracking, update_interval=interval)
+        tuned.tracking = replace(
+            tracking,
+            update_interval=tracking.update_intervals.get(name, tracking.update_interval),
+            search_factor=factor,
+        )
         return tuned
 
     def trunks(self) -> dict[str, Trunk]:
@@ -128,19 +118,19 @@ class MixFormerV2Adapter(TrackerAdapter):
 
     def task_loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         """Return 2 CIoU + 5 L1 against the true boxes; the score head is not trained by it."""
-        losses = box_losses(prediction.boxes, xywh_to_xyxy(batch.search_boxes[0]).clamp(0.0, 1.0))
-        return {"ciou": 2.0 * losses["ciou"], "l1": 5.0 * losses["l1"]}
+        boxes = box_losses(prediction.boxes, batch.search_boxes[0])
+        return {"ciou": 2.0 * boxes["ciou"], "l1": 5.0 * boxes["l1"]}
 
     def guidance_loss(self, student: Prediction, teacher: Prediction, batch: Batch) -> dict[str, Tensor]:
         """Return 2 CIoU + 5 L1 against the teacher's boxes, 5 times the divergence from its distributions, its score.
 
-        The score's term is this package's own: it keeps the score head in tune with the shorter trunk, which the
-        official code trains again in a phase of its own.
+        The term for the score is ctsdk's own: it trains the score head together with the shorter trunk. The official
+        code trains that head again in a separate phase.
 
         Source: MCG-NJU/MixFormerV2 @ 1041438, lib/train/actors/mixformer_distill_st2.py.
         """
         del batch
-        # Nothing keeps a side from crossing the opposite one; to overlap with such a box means nothing.
+        # A side may cross the opposite one; overlap with such a box means nothing.
         are_boxes = (teacher.boxes[:, 2:] > 0).all(dim=1)
         boxes, targets = cxcywh_to_xyxy(student.boxes), cxcywh_to_xyxy(teacher.boxes)
         terms = {
@@ -175,7 +165,7 @@ class MixFormerV2Adapter(TrackerAdapter):
         block = super().student_block(trunk, plan, stage)
         if isinstance(block, Block):
             share = stage / max(plan.num_stages - 1, 1)
-            block.drop_path.probability = share * self.teacher.config.drop_path
+            block.drop_path.drop_prob = share * self.teacher.config.drop_path
             if self.student_mlp_ratio is not None and plan.num_stages < plan.depth:
                 _narrow(block, round(self.teacher.config.width * self.student_mlp_ratio))
         return block
@@ -186,42 +176,42 @@ class MixFormerV2Adapter(TrackerAdapter):
 
     def to_official(self, tracker: nn.Module) -> dict[str, Tensor]:
         """Return the weights under MixFormerV2's keys; its loader is strict and reads an entry ``"net"``."""
-        return {key: value.detach().cpu().contiguous() for key, value in tracker.state_dict().items()}
+        return to_official_layout(detached_tensors(tracker))
 
     def from_official(self, weights: str | Path | Mapping[str, Tensor]) -> MixFormerV2:
         """Return a tracker with the depth, the MLPs and the bins that the weights have."""
-        family = VARIANTS.get(self.variant or "")
-        resizes_tables = family is not None and family.resizes_tables
-        if isinstance(weights, str | Path):
-            return _load(self.teacher.config, read_tensors(weights), str(weights), resizes_tables=resizes_tables)
-        return _load(self.teacher.config, weights, "the given state dict", resizes_tables=resizes_tables)
+        return _FAMILY.read(weights, self.teacher.config)
 
 
 class MixFormerV2Session(CropSession):
-    """Tracks with two templates: one of the first frame, and one that is renewed from frames the tracker is sure of.
+    """Tracks with two templates: one of the first frame, and an online one from frames of high confidence.
 
-    What the templates give to each block is computed once and kept until a template changes.
+    The keys and values of the templates in each block are computed once and kept until a template changes.
 
     Source: MCG-NJU/MixFormerV2 @ 1041438, lib/test/tracker/mixformer2_vit_online.py.
     """
 
     def __init__(self, adapter: MixFormerV2Adapter, tracker: nn.Module, *, score_decay: float = 1.0) -> None:
         super().__init__(adapter, tracker)
+        self.search_factor = adapter.tracking.search_factor or adapter.spec.search_factor
         self.update_interval = adapter.tracking.update_interval
         self.score_decay = score_decay
+        self._num_updates = 0
+        # The frame of the highest confidence since the last update of the online template, and a template crop of it.
+        self._best_score = -1.0
+        self._best: Tensor | None = None
+        self._memories: list[Memory] = []
 
     def start(self, frame: NDArray[np.uint8], box_xywh_px: BoxPx) -> None:
         """Take both templates from the first frame."""
         super().start(frame, box_xywh_px)
-        assert self.templates is not None
         self._num_updates = 0
-        self._best_score, self._best = -1.0, self.templates[0]
-        self._remember(self.templates[0])
+        self._best_score, self._best = -1.0, None
+        self._remember(None)
 
     def update(self, frame: NDArray[np.uint8]) -> TrackResult:
         """Find the target in the next frame, and renew the online template if it is time."""
         result = super().update(frame)
-        assert self.templates is not None
         self._num_updates += 1
         self._best_score *= self.score_decay
         if result.confidence > _LEAST_SCORE and result.confidence > self._best_score:
@@ -230,8 +220,7 @@ class MixFormerV2Session(CropSession):
             self._best = self.crop(frame, spec.template_factor, spec.template_size)[0][0]
         if self._num_updates % self.update_interval == 0:
             self._remember(self._best)
-            # Without a sure frame until the next time, the first frame's template comes back.
-            self._best_score, self._best = -1.0, self.templates[0]
+            self._best_score, self._best = -1.0, None
         return result
 
     def look(self, searches: Tensor) -> Prediction:
@@ -243,22 +232,25 @@ class MixFormerV2Session(CropSession):
         return Prediction(outputs["boxes"], outputs)
 
     def decode(self, prediction: Prediction) -> tuple[Tensor, float]:
-        """Return the box (4,), cxcywh, and how sure the tracker is; NaN without a score head."""
+        """Return the box (4,), cxcywh, and the confidence; NaN without a score head."""
         score = prediction.outputs.get("score")
         return prediction.boxes[0], float("nan") if score is None else float(score[0].sigmoid())
 
-    def _remember(self, online_template: Tensor) -> None:
-        """Put the online template (1, 3, H, W) beside the first one."""
+    def _remember(self, online_template: Tensor | None) -> None:
+        """Put the online template (1, 3, H, W) beside the first one; without a confident frame, the first one again."""
         assert self.templates is not None
-        self.templates = torch.stack([self.templates[0], online_template])
+        first = self.templates[0]
+        self.templates = torch.stack([first, first if online_template is None else online_template])
         if isinstance(self.tracker, MixFormerV2):
             with torch.inference_mode():
                 self._memories = self.tracker.backbone.remember(self.templates[0], self.templates[1])
 
 
 def _narrow(block: Block, hidden_width: int) -> None:
-    """Keep the hidden channels of a block's MLP that matter most, in their order."""
+    """Keep the hidden channels of a block's MLP with the largest weights, in their order."""
     fc1, fc2 = block.mlp.fc1, block.mlp.fc2
+    assert isinstance(fc1, nn.Linear)
+    assert isinstance(fc2, nn.Linear)
     with torch.no_grad():
         strength = fc1.weight.norm(dim=1) * fc2.weight.norm(dim=0)
         kept = strength.topk(min(hidden_width, len(strength))).indices.sort().values
@@ -271,37 +263,26 @@ def _narrow(block: Block, hidden_width: int) -> None:
     fc1.out_features = fc2.in_features = len(kept)
 
 
-def _check_architecture(seen: MixFormerV2Config, family: Variant, source: str, variant: str) -> None:
+def _check_architecture(tensors: Mapping[str, Tensor], config: MixFormerV2Config, source: str, variant: str) -> None:
     """Refuse weights of another depth or with other MLPs than those of the variant that was asked for."""
-    expected = family.config
-    if (seen.depth, seen.mlp_ratio, seen.has_score) != (expected.depth, expected.mlp_ratio, expected.has_score):
+    seen = config_of(tensors, config)
+    if (seen.depth, seen.mlp_ratio, seen.has_score) != (config.depth, config.mlp_ratio, config.has_score):
         raise CheckpointError(
-            f"{source} holds {_described(seen)}; variant {variant!r} has {_described(expected)}. Name the variant of "
+            f"{source} holds {_describe(seen)}; variant {variant!r} has {_describe(config)}. Name the variant of "
             "the weights, or read them with from_official() of a loaded adapter."
         )
 
 
-def _described(config: MixFormerV2Config) -> str:
+def _describe(config: MixFormerV2Config) -> str:
     head = "a score head" if config.has_score else "no score head"
     return f"{config.depth} blocks of MLP ratio {config.mlp_ratio:g} and {head}"
 
 
-def _build(config: MixFormerV2Config) -> MixFormerV2:
-    """Return an untrained network, always the same; the caller's random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return MixFormerV2(config)
-
-
-def _load(
-    config: MixFormerV2Config, tensors: Mapping[str, Tensor], source: str, *, resizes_tables: bool
-) -> MixFormerV2:
-    """Return a network of the architecture that `tensors` have, every tensor used."""
-    own = without_parallel_prefix(tensors)
-    tracker = _build(config_of(own, config))
-    state = tracker.state_dict()
-    if resizes_tables:
-        own |= {key: state[key] for key in TABLES if key in own}
-    check_same_keys(own, state, source)
-    tracker.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in own.items()})
-    return tracker.eval()
+_FAMILY: Family[MixFormerV2Config, MixFormerV2] = Family(
+    adapter=MixFormerV2Adapter.name,
+    network=MixFormerV2,
+    config_of=config_of,
+    from_official_layout=from_official_layout,
+    demo_weights=DEMO_WEIGHTS,
+    official_file="mixformerv2_base.pth.tar",
+)

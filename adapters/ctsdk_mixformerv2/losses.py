@@ -1,4 +1,4 @@
-"""What MixFormerV2 is trained on: box overlap and distance; for students also the teacher's distributions.
+"""The losses of MixFormerV2: box overlap and distance; for students also the teacher's distributions.
 
 Source: MCG-NJU/MixFormerV2 @ 1041438, lib/train/actors/{mixformer,mixformer_distill_st1,mixformer_distill_st2}.py,
 lib/utils/box_ops.py.
@@ -12,27 +12,28 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from ctsdk.boxes import cxcywh_to_xyxy
+from ctsdk.boxes import cxcywh_to_xyxy, xywh_to_xyxy
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["box_losses", "complete_iou_loss", "distribution_loss", "score_divergence"]
 
-# Two boxes that overlap less are brought together before their shapes are compared.
+# Boxes with a smaller IoU are first brought together; their shapes do not count.
 _SHAPE_COUNTS_ABOVE = 0.5
 _EPSILON = 1e-7
 
 
-def box_losses(boxes_cxcywh: Tensor, truth_xyxy: Tensor) -> dict[str, Tensor]:
+def box_losses(boxes_cxcywh: Tensor, truth_xywh: Tensor) -> dict[str, Tensor]:
     """Return the unweighted ``ciou`` and ``l1`` losses, means over the batch.
 
     Args:
-        boxes_cxcywh: (B, 4), shares of the search crop, not clamped.
-        truth_xyxy: (B, 4), shares of the search crop.
+        boxes_cxcywh: (B, 4), shares of the search crop.
+        truth_xywh: (B, 4), shares of the search crop; its corners are clamped to [0, 1], the prediction's are not.
     """
     boxes = cxcywh_to_xyxy(boxes_cxcywh)
-    return {"ciou": complete_iou_loss(boxes, truth_xyxy).mean(), "l1": F.l1_loss(boxes, truth_xyxy)}
+    truth = xywh_to_xyxy(truth_xywh).clamp(0.0, 1.0)
+    return {"ciou": complete_iou_loss(boxes, truth).mean(), "l1": F.l1_loss(boxes, truth)}
 
 
 def complete_iou_loss(boxes_xyxy: Tensor, truth_xyxy: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ def complete_iou_loss(boxes_xyxy: Tensor, truth_xyxy: Tensor) -> Tensor:
 
 
 def _or_one(divisors: Tensor) -> Tensor:
-    """Return the divisors, 1 in place of those that are not positive: areas and diagonals of nothing."""
+    """Return the divisors, with 1 for those that are not positive: areas and diagonals of empty boxes."""
     return divisors.where(divisors > 0, 1.0)
 
 
@@ -78,14 +79,14 @@ def distribution_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
 
 def score_divergence(scores: Tensor, teacher_scores: Tensor) -> Tensor:
-    """Return the divergence of a student's sureness from its teacher's, the mean over the batch, a scalar.
+    """Return the divergence of a student's confidence from its teacher's, the mean over the batch, a scalar.
 
     Args:
         scores: (B,), logits.
         teacher_scores: (B,), logits.
     """
-    sure = teacher_scores.sigmoid()
+    confidences = teacher_scores.sigmoid()
     # Less the teacher's entropy, so that a student like its teacher has no loss. From logits, because autocast refuses
     # the cross entropy of probabilities.
-    entropy = F.binary_cross_entropy_with_logits(teacher_scores, sure)
-    return F.binary_cross_entropy_with_logits(scores, sure) - entropy
+    entropy = F.binary_cross_entropy_with_logits(teacher_scores, confidences)
+    return F.binary_cross_entropy_with_logits(scores, confidences) - entropy

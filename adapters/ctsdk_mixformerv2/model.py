@@ -11,65 +11,26 @@ lib/models/mixformer2_vit/{mixformer2_vit_online,mixformer2_vit,head}.py, lib/mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from timm import layers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctsdk.vit import DropPath, Mlp, PatchEmbed, merge_heads, split_heads
+from ctsdk_mixformerv2.variants import MixFormerV2Config
 
-__all__ = ["SIDES", "Block", "MixFormerV2", "MixFormerV2Config", "position_table"]
+__all__ = ["SIDES", "Block", "Memory", "MixFormerV2", "MixFormerV2Config", "position_table"]
 
 SIDES = ("left", "right", "top", "bottom")
 """The side of the box that each prediction token is for, in the order of the tokens."""
 
 
-@dataclass(frozen=True)
-class MixFormerV2Config:
-    """The architecture of one MixFormerV2.
-
-    Attributes:
-        template_size: side of a template crop, px.
-        search_size: side of the search crop, px.
-        patch_size: side of a patch, px; one token each.
-        width: channels of a token.
-        depth: number of blocks.
-        num_heads: attention heads.
-        mlp_ratio: hidden channels of a block's MLP in units of `width`; rounded to whole channels.
-        num_bins: places along the crop where a side may be.
-        has_score: whether there is a branch that says how sure the tracker is.
-        drop_path: probability that the last block is skipped in training; earlier ones linearly less.
-    """
-
-    template_size: int = 128
-    search_size: int = 288
-    patch_size: int = 16
-    width: int = 768
-    depth: int = 8
-    num_heads: int = 12
-    mlp_ratio: float = 4.0
-    num_bins: int = 96
-    has_score: bool = True
-    drop_path: float = 0.1
-
-    @property
-    def template_cells(self) -> int:
-        """Cells along a side of the template grid."""
-        return self.template_size // self.patch_size
-
-    @property
-    def search_cells(self) -> int:
-        """Cells along a side of the search grid."""
-        return self.search_size // self.patch_size
-
-
 class Memory(NamedTuple):
     """Keys and values of the template tokens in one block, (B, H, 2 Nz, C / H) each.
 
-    Template tokens never look at the search crop, so these hold until a template changes.
+    Template tokens never attend to the search crop, so these hold until a template changes.
     """
 
     keys: Tensor
@@ -77,7 +38,7 @@ class Memory(NamedTuple):
 
 
 class MixedAttention(nn.Module):
-    """Asymmetric attention: template tokens look at templates, the others at everything."""
+    """Asymmetric attention: template tokens attend to templates, the others to all tokens."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -95,7 +56,7 @@ class MixedAttention(nn.Module):
         return self._merge(torch.cat([of_template, of_search], dim=2))
 
     def of_templates(self, x: Tensor) -> tuple[Tensor, Memory]:
-        """Return the attended template tokens (B, 2 Nz, C) and what the search will need of them."""
+        """Return the attended template tokens (B, 2 Nz, C) and their keys and values."""
         q, k, v = self._heads(x)
         return self._merge(F.scaled_dot_product_attention(q, k, v)), Memory(k, v)
 
@@ -106,10 +67,12 @@ class MixedAttention(nn.Module):
         return self._merge(F.scaled_dot_product_attention(q, keys, values))
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return split_heads(self.qkv(x), self.num_heads)
+        qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, C / H) each
+        return q, k, v
 
     def _merge(self, x: Tensor) -> Tensor:
-        projected: Tensor = self.proj(merge_heads(x))  # (B, N, C)
+        projected: Tensor = self.proj(x.transpose(1, 2).flatten(2))  # (B, N, C)
         return projected
 
 
@@ -120,16 +83,16 @@ class Block(nn.Module):
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = MixedAttention(width, num_heads)
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = layers.DropPath(drop_path)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width, round(width * mlp_ratio))
+        self.mlp = layers.Mlp(width, round(width * mlp_ratio))
 
     def forward(self, x: Tensor, num_template: int) -> Tensor:
         """Return the tokens after this block, (B, N, C)."""
         return self._fed(x + self.drop_path(self.attn(self.norm1(x), num_template)))
 
     def of_templates(self, x: Tensor) -> tuple[Tensor, Memory]:
-        """Return the template tokens after this block (B, 2 Nz, C) and what the search will need of them."""
+        """Return the template tokens after this block (B, 2 Nz, C) and their keys and values."""
         attended, memory = self.attn.of_templates(self.norm1(x))
         return self._fed(x + self.drop_path(attended)), memory
 
@@ -166,10 +129,10 @@ class Backbone(nn.Module):
     def __init__(self, config: MixFormerV2Config) -> None:
         super().__init__()
         width = config.width
-        self.patch_embed = PatchEmbed(config.patch_size, width)
+        self.patch_embed = layers.PatchEmbed(img_size=None, patch_size=config.patch_size, embed_dim=width)
         self.pos_embed_s = nn.Parameter(position_table(config.search_cells, width), requires_grad=False)
         self.pos_embed_t = nn.Parameter(position_table(config.template_cells, width), requires_grad=False)
-        self.reg_tokens = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 4, width), std=0.02))
+        self.reg_tokens = nn.Parameter(layers.trunc_normal_(torch.empty(1, 4, width), std=0.02))
         self.pos_embed_reg = nn.Parameter(torch.zeros(1, 4, width))
         # On the CPU by name, so that a network can also be described without memory, under torch.device("meta").
         rates = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()
@@ -184,7 +147,7 @@ class Backbone(nn.Module):
         return x[:, -len(SIDES) :]
 
     def remember(self, template: Tensor, online_template: Tensor) -> list[Memory]:
-        """Return what each block will need of the templates, as long as they stay."""
+        """Return the keys and values of the templates in each block."""
         x = self._embed_templates(template, online_template)  # (B, 2 Nz, C)
         memories = []
         for block in self.blocks:
@@ -193,7 +156,7 @@ class Backbone(nn.Module):
         return memories
 
     def recall(self, search: Tensor, memories: list[Memory]) -> Tensor:
-        """Return the prediction tokens after the last block, (B, 4, C), from templates that were remembered."""
+        """Return the prediction tokens after the last block, (B, 4, C), from the keys and values of the templates."""
         x = self._embed_search(search)  # (B, Nx + 4, C)
         for block, memory in zip(self.blocks, memories, strict=True):
             x = block.of_search(x, memory)  # type: ignore[operator]
@@ -211,7 +174,7 @@ class Backbone(nn.Module):
 
 
 class DistributionHead(nn.Module):
-    """Says for each prediction token how likely its side of the box is at each place."""
+    """Gives for each prediction token how likely its side of the box is at each place."""
 
     def __init__(self, width: int, num_bins: int) -> None:
         super().__init__()
@@ -227,7 +190,7 @@ class DistributionHead(nn.Module):
 
 
 class ScoreHead(nn.Module):
-    """Says how sure the tracker is that the target is in the search crop."""
+    """Gives the confidence that the target is in the search crop."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """OSTrack for ctsdk: the official family, its CompressTracker students, and a tiny trained variant.
 
-Kept light: the network is imported only when somebody asks for it.
+Listing the adapters imports this module, so it imports the variants' names, and the network only in `load`.
 """
 
 from __future__ import annotations
@@ -8,20 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import ctsdk
+from ctsdk_ostrack.variants import VARIANTS
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_NAMES = (
-    "tiny",
-    "vitb_256_mae_32x4_ep300",
-    "vitb_256_mae_ce_32x4_ep300",
-    "vitb_256_mae_ce_32x4_got10k_ep100",
-    "vitb_384_mae_32x4_ep300",
-    "vitb_384_mae_ce_32x4_ep300",
-    "vitb_384_mae_ce_32x4_got10k_ep100",
-    *(f"compresstracker_vitb_256_{depth}" for depth in range(1, 12)),
-)
 
 
 @ctsdk.hookimpl
@@ -29,8 +19,8 @@ def ctsdk_adapter() -> ctsdk.AdapterPlugin:
     """Offer OSTrack to ctsdk."""
     return ctsdk.AdapterPlugin(
         load=_load,
-        variants=_NAMES,
-        requires=("cv2",),
+        variants=tuple(VARIANTS),
+        requires=("cv2", "timm"),
         summary="One transformer over template and search tokens (ECCV 2022), and its CompressTracker students.",
     )
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -19,30 +17,27 @@ from ctsdk import (
     TrackerSpec,
     Trunk,
 )
-from ctsdk.errors import unknown_variant
+from ctsdk.family import Family, detached_tensors, unknown_variant
 from ctsdk.tracking import CropSession
-from ctsdk.weights import check_same_keys, read_tensors
 from ctsdk_ostrack.losses import box_losses, centre_heat_map, focal_loss
-from ctsdk_ostrack.model import Block, OSTrack, OSTrackConfig, TrunkState, decode_boxes
-from ctsdk_ostrack.variants import DEMO_WEIGHTS, VARIANTS
-from ctsdk_ostrack.weights import count_blocks, from_official_layout, is_of_student, to_official_layout
+from ctsdk_ostrack.model import Block, OSTrack, TrunkState, decode_boxes
+from ctsdk_ostrack.variants import DEMO_WEIGHTS, VARIANTS, OSTrackConfig
+from ctsdk_ostrack.weights import config_of, from_official_layout, to_official_layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from ctsdk import StagePlan
 
 __all__ = ["OSTrackAdapter", "OSTrackSession"]
-
-# The official OSTrack code builds as many blocks, whatever a file holds.
-_OFFICIAL_DEPTH = 12
 
 
 class OSTrackAdapter(TrackerAdapter):
     """An :class:`OSTrack` teacher of any size and depth.
 
     Attributes:
-        variant: the name in :data:`VARIANTS`, or None for an architecture of the caller's own.
+        variant: the name in :data:`VARIANTS`, or None for a custom architecture.
     """
 
     name: ClassVar[str] = "ostrack"
@@ -57,32 +52,17 @@ class OSTrackAdapter(TrackerAdapter):
 
     @classmethod
     def load(cls, variant: str | None, weights: str | Path | None) -> OSTrackAdapter:
-        """Build a variant with the weights of a file, with those it ships (None), or at random (the word "random").
+        """Return a variant with the weights of a file, with those it ships (None), or untrained (the word "random").
 
         Raises:
             ConfigError: there is no such variant.
             CheckpointError: the weights cannot be read, do not fit, or the variant ships none.
         """
         if variant is None or variant not in VARIANTS:
-            raise unknown_variant("ostrack", variant, VARIANTS)
-        family = VARIANTS[variant]
-        if weights == "random":
-            teacher = _build(family.config)
-        elif weights is not None or variant in DEMO_WEIGHTS:
-            path = Path(__file__).with_name(DEMO_WEIGHTS[variant]) if weights is None else Path(weights)
-            tensors = read_tensors(path)
-            teacher = _load(family.config, tensors, source=str(path))
-            # A file in CompressTracker's layout says itself that it is a student of the family's full tracker.
-            if not (is_of_student(tensors) and family.config.depth == _OFFICIAL_DEPTH):
-                _check_depth(teacher, family.config.depth, source=str(path), variant=variant)
-        else:
-            raise CheckpointError(
-                f"variant {variant!r} of adapter 'ostrack' ships no weights. Choose one of three: "
-                "weights='OSTrack_ep0300.pth.tar' for a file of the official release or of your own training; "
-                "variant='tiny', which ships a small trained teacher; "
-                "weights='random' for an untrained network (to test plumbing, never to compress)."
-            )
-        return cls(teacher.eval(), spec=family.spec, variant=variant)
+            raise unknown_variant(cls.name, variant, VARIANTS)
+        member = VARIANTS[variant]
+        teacher = _FAMILY.load(variant, weights, member.config, _check_depth)
+        return cls(teacher, spec=member.spec, variant=variant)
 
     def trunks(self) -> dict[str, Trunk]:
         """Return the one list of blocks."""
@@ -122,9 +102,11 @@ class OSTrackAdapter(TrackerAdapter):
         return template, search
 
     def student_block(self, trunk: str, plan: StagePlan, stage: int) -> nn.Module:
-        """Return a copy of the stage's source block; of a shorter student, plain and with its stage's first drop rate.
+        """Return a copy of the stage's source block; in a shorter student without elimination.
 
-        The official students have no candidate elimination. A student of full depth is the teacher itself.
+        Its drop path rate is then that of the first block of its stage.
+
+        The official students eliminate no candidates. A student of full depth is the teacher itself.
 
         Source: LingyiHongfd/CompressTracker @ efd98ec, lib/models/compresstracker/vit_compress.py.
         """
@@ -144,19 +126,15 @@ class OSTrackAdapter(TrackerAdapter):
 
         Both official loaders are strict and read the tensors from an entry ``"net"``.
         """
-        num_blocks = len(self.trunks()["backbone"].blocks(tracker))
-        tensors = {key: value.detach().cpu().contiguous() for key, value in tracker.state_dict().items()}
-        return to_official_layout(tensors, is_student=num_blocks != _OFFICIAL_DEPTH)
+        return to_official_layout(detached_tensors(tracker))
 
     def from_official(self, weights: str | Path | Mapping[str, Tensor]) -> OSTrack:
         """Return a tracker of the depth that the weights have: teacher, student, or the student in a training file."""
-        if isinstance(weights, str | Path):
-            return _load(self.teacher.config, read_tensors(weights), source=str(weights))
-        return _load(self.teacher.config, weights, source="the given state dict")
+        return _FAMILY.read(weights, self.teacher.config)
 
 
 class OSTrackSession(CropSession):
-    """Tracks with a Hann window over the score map, as the official tracker does."""
+    """Weighs the score map with a Hann window, as the official tracker does."""
 
     def __init__(self, adapter: OSTrackAdapter, tracker: nn.Module) -> None:
         super().__init__(adapter, tracker)
@@ -173,31 +151,24 @@ class OSTrackSession(CropSession):
         return boxes[0], float(response.max())
 
 
-def _check_depth(tracker: OSTrack, depth: int, source: str, variant: str) -> None:
+def _check_depth(tensors: Mapping[str, Tensor], config: OSTrackConfig, source: str, variant: str) -> None:
     """Refuse weights of another depth than that of the variant that was asked for."""
-    seen = len(tracker.backbone.blocks)
-    if seen != depth:
+    depth = config_of(tensors, config).depth
+    # A file in CompressTracker's layout is known by it as a student of the full tracker.
+    is_of_student = from_official_layout(tensors, config).keys() != tensors.keys()
+    if depth != config.depth and not (is_of_student and config.depth == OSTrackConfig().depth):
         raise CheckpointError(
-            f"{source} holds {seen} blocks; variant {variant!r} has {depth}. Name the variant of the weights, such as "
-            "'compresstracker_vitb_256_4' for four blocks, or read them with from_official() of a loaded adapter."
+            f"{source} holds {depth} blocks; variant {variant!r} has {config.depth}. Name the variant of the weights, "
+            "such as 'compresstracker_vitb_256_4' for four blocks, or read them with from_official() of a loaded "
+            "adapter."
         )
 
 
-def _build(config: OSTrackConfig) -> OSTrack:
-    """Return an untrained network, always the same; the caller's random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return OSTrack(config)
-
-
-def _load(config: OSTrackConfig, tensors: Mapping[str, Tensor], source: str) -> OSTrack:
-    """Return a network of the depth that `tensors` have, every tensor used."""
-    own = from_official_layout(tensors)
-    depth = count_blocks(own)
-    if depth != config.depth or is_of_student(tensors):
-        # Only the full tracker eliminates candidates; students of the official code are plain, of any depth.
-        config = replace(config, depth=depth, keep_ratios={})
-    tracker = _build(config)
-    check_same_keys(own, tracker.state_dict(), source)
-    tracker.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in own.items()})
-    return tracker.eval()
+_FAMILY: Family[OSTrackConfig, OSTrack] = Family(
+    adapter=OSTrackAdapter.name,
+    network=OSTrack,
+    config_of=config_of,
+    from_official_layout=from_official_layout,
+    demo_weights=DEMO_WEIGHTS,
+    official_file="OSTrack_ep0300.pth.tar",
+)

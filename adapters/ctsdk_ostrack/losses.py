@@ -1,4 +1,4 @@
-"""What OSTrack is trained on: box overlap, box distance, and a heat map of the centre.
+"""The losses of OSTrack: box overlap, box distance, and a heat map of the centre.
 
 Source: botaoye/OSTrack @ 33b5e12, lib/train/actors/ostrack.py, lib/utils/{focal_loss,heapmap_utils}.py.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["box_losses", "centre_heat_map", "focal_loss"]
 
-# A Gaussian this wide still overlaps the true box by so much (CornerNet's rule).
+# A box moved within the Gaussian's radius keeps this IoU with the true box (CornerNet's rule).
 _MIN_OVERLAP = 0.7
 
 

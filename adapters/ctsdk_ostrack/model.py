@@ -12,17 +12,13 @@ lib/models/ostrack/{ostrack,vit,vit_ce}.py, lib/models/layers/{attn_blocks,head}
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
+from timm import layers
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ctsdk.vit import DropPath, Mlp, PatchEmbed, merge_heads, split_heads
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from ctsdk_ostrack.variants import OSTrackConfig
 
 __all__ = ["OSTrack", "OSTrackConfig", "TrunkState", "decode_boxes"]
 
@@ -32,45 +28,8 @@ _MAP_RANGE = (1e-4, 1 - 1e-4)
 _NUM_UNUSED_POSITIONS = 197
 
 
-@dataclass(frozen=True)
-class OSTrackConfig:
-    """The architecture of one OSTrack.
-
-    Attributes:
-        template_size: side of the template crop, px.
-        search_size: side of the search crop, px.
-        patch_size: side of a patch, px; one token each.
-        width: channels of a token.
-        depth: number of blocks.
-        num_heads: attention heads.
-        head_width: channels of the first layer of the centre head; each further layer has half of them.
-        drop_path: probability that the last block is skipped in training; earlier ones linearly less.
-        keep_ratios: candidate elimination: block index to the share of search tokens that leave that block.
-    """
-
-    template_size: int = 128
-    search_size: int = 256
-    patch_size: int = 16
-    width: int = 768
-    depth: int = 12
-    num_heads: int = 12
-    head_width: int = 256
-    drop_path: float = 0.1
-    keep_ratios: Mapping[int, float] = field(default_factory=dict)
-
-    @property
-    def template_cells(self) -> int:
-        """Cells along a side of the template grid."""
-        return self.template_size // self.patch_size
-
-    @property
-    def search_cells(self) -> int:
-        """Cells along a side of the search grid."""
-        return self.search_size // self.patch_size
-
-
 class TrunkState(NamedTuple):
-    """What one block hands to the next.
+    """The tokens between two blocks, and which candidates were eliminated.
 
     Attributes:
         tokens: (B, Nz + Nx, C), template tokens first; Nx shrinks where candidates are eliminated.
@@ -87,48 +46,32 @@ class TrunkState(NamedTuple):
     left: Tensor | None = None
 
 
-class Attention(nn.Module):
-    """Full self-attention, all tokens to all tokens."""
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the attended tokens, (B, N, C)."""
-        q, k, v = self._heads(x)
-        return self._merge(F.scaled_dot_product_attention(q, k, v))
+class Attention(layers.Attention):
+    """Full self-attention, all tokens to all tokens, which can also return its weights."""
 
     def with_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the attended tokens (B, N, C) and the attention itself (B, H, N, N)."""
-        q, k, v = self._heads(x)
-        weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1)  # (B, H, N, N)
-        return self._merge(weights @ v), weights
-
-    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return split_heads(self.qkv(x), self.num_heads)
-
-    def _merge(self, x: Tensor) -> Tensor:
-        projected: Tensor = self.proj(merge_heads(x))  # (B, N, C)
-        return projected
+        qkv = self.qkv(x).unflatten(2, (3, self.num_heads, self.head_dim))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, C / H) each
+        weights = (q @ k.transpose(-2, -1) * self.scale).softmax(dim=-1)  # (B, H, N, N)
+        attended: Tensor = self.proj((weights @ v).transpose(1, 2).flatten(2))  # (B, N, C)
+        return attended, weights
 
 
 class Block(nn.Module):
     """A pre-norm transformer block that may drop search tokens between attention and MLP.
 
     Attributes:
-        keep_ratio: the share of search tokens that go on; None in a plain block.
+        keep_ratio: the share of search tokens that stay; None in a plain block, which keeps all.
     """
 
     def __init__(self, width: int, num_heads: int, drop_path: float = 0.0, keep_ratio: float | None = None) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention(width, num_heads)
-        self.drop_path = DropPath(drop_path)
+        self.attn = Attention(width, num_heads, qkv_bias=True)
+        self.drop_path = layers.DropPath(drop_path)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width, 4 * width)
+        self.mlp = layers.Mlp(width, 4 * width)
         self.keep_ratio = keep_ratio
 
     def forward(self, state: TrunkState) -> TrunkState:
@@ -145,7 +88,7 @@ class Block(nn.Module):
 
 
 def _eliminate(state: TrunkState, weights: Tensor, keep_ratio: float) -> TrunkState:
-    """Drop the search tokens to which the template pays the least attention.
+    """Eliminate the search tokens to which the template pays the least attention.
 
     Args:
         state: before the drop.
@@ -186,7 +129,7 @@ class Backbone(nn.Module):
     def __init__(self, config: OSTrackConfig) -> None:
         super().__init__()
         width = config.width
-        self.patch_embed = PatchEmbed(config.patch_size, width)
+        self.patch_embed = layers.PatchEmbed(img_size=None, patch_size=config.patch_size, embed_dim=width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, _NUM_UNUSED_POSITIONS, width))
         self.pos_embed_z = nn.Parameter(torch.zeros(1, config.template_cells**2, width))

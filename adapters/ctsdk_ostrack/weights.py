@@ -1,6 +1,6 @@
 """OSTrack weights in the layouts of the official code.
 
-Three layouts exist; the tracker of this package uses the first for any depth:
+Three layouts exist; the network of this package uses the first for any depth:
 
 - OSTrack: ``backbone.blocks.N``, ``box_head``.
 - CompressTracker, test form: the blocks are called ``backbone.distill_blocks.N``.
@@ -12,60 +12,64 @@ Source: botaoye/OSTrack @ 33b5e12; LingyiHongfd/CompressTracker @ efd98ec, lib/m
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ctsdk import CheckpointError
-from ctsdk.weights import without_parallel_prefix
+from ctsdk.family import count_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-__all__ = ["count_blocks", "from_official_layout", "is_of_student", "to_official_layout"]
+    from ctsdk_ostrack.variants import OSTrackConfig
 
-_OWN, _STUDENT, _TEACHER_COPY = "backbone.blocks.", "backbone.distill_blocks.", "ori_"
+__all__ = ["config_of", "from_official_layout", "to_official_layout"]
+
+_BLOCKS, _STUDENT_BLOCKS, _TEACHER_COPY = "backbone.blocks.", "backbone.distill_blocks.", "ori_"
+# The official OSTrack code builds as many blocks, whatever a file holds.
+_OFFICIAL_DEPTH = 12
 
 
-def from_official_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors under this package's keys; of a training checkpoint, the student."""
-    tensors = without_parallel_prefix(tensors)
-    if not is_of_student(tensors):
-        return tensors
+def from_official_layout(tensors: Mapping[str, Tensor], config: OSTrackConfig) -> dict[str, Tensor]:
+    """Return the tensors under the keys of this package; of a training file, those of the student."""
+    del config
+    if not _is_of_student(tensors):
+        return dict(tensors)
     # In both CompressTracker layouts a plain "blocks" belongs to the frozen teacher.
-    own = {k: v for k, v in tensors.items() if not k.startswith((_TEACHER_COPY, _OWN))}
-    return {_renamed(key, _STUDENT, _OWN): value for key, value in own.items()}
+    student = {key: value for key, value in tensors.items() if not key.startswith((_TEACHER_COPY, _BLOCKS))}
+    return {_rename(key, _STUDENT_BLOCKS, _BLOCKS): value for key, value in student.items()}
 
 
-def is_of_student(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the tensors are in one of CompressTracker's layouts, which only its students have."""
-    return any(key.startswith(_STUDENT) for key in without_parallel_prefix(tensors))
-
-
-def to_official_layout(tensors: Mapping[str, Tensor], *, is_student: bool) -> dict[str, Tensor]:
-    """Return the tensors under the keys of OSTrack, or for a student under those of CompressTracker's test form."""
-    if not is_student:
+def to_official_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under official keys: of full depth as OSTrack, else as a CompressTracker in its test form."""
+    if count_blocks(tensors, _BLOCKS) == _OFFICIAL_DEPTH:
         return dict(tensors)
     # CompressTracker makes its last norm before its blocks. Loading by name does not mind, comparing in order does.
-    keys = sorted(tensors, key=lambda key: (not key.startswith("backbone."), key.startswith(_OWN)))
-    return {_renamed(key, _OWN, _STUDENT): tensors[key] for key in keys}
+    keys = sorted(tensors, key=lambda key: (not key.startswith("backbone."), key.startswith(_BLOCKS)))
+    return {_rename(key, _BLOCKS, _STUDENT_BLOCKS): tensors[key] for key in keys}
 
 
-def count_blocks(tensors: Mapping[str, Tensor]) -> int:
-    """Return how many trunk blocks the tensors (under this package's keys) describe.
+def config_of(tensors: Mapping[str, Tensor], like: OSTrackConfig) -> OSTrackConfig:
+    """Return the architecture of tensors in an official layout: `like` with their number of blocks.
+
+    Only the full tracker eliminates candidates; students of the official code are plain, of any depth.
 
     Raises:
-        CheckpointError: there are none, or an index is missing between them.
+        CheckpointError: there are no blocks, or one is missing between others.
     """
-    found = {int(m[1]) for key in tensors if (m := re.match(re.escape(_OWN) + r"(\d+)\.", key))}
-    if not found or found != set(range(len(found))):
-        raise CheckpointError(
-            f"found trunk blocks {sorted(found)}; expected 'backbone.blocks.0' (OSTrack) or "
-            "'backbone.distill_blocks.0' (CompressTracker) and on without a gap. Is this the file of another tracker?"
-        )
-    return len(found)
+    is_of_student = _is_of_student(tensors)
+    expected = "'backbone.blocks.0' (OSTrack) or 'backbone.distill_blocks.0' (CompressTracker)"
+    depth = count_blocks(tensors, _STUDENT_BLOCKS if is_of_student else _BLOCKS, expected)
+    if depth == like.depth and not is_of_student:
+        return like
+    return replace(like, depth=depth, keep_ratios={})
 
 
-def _renamed(key: str, old: str, new: str) -> str:
+def _is_of_student(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the tensors are in one of CompressTracker's layouts, which only its students have."""
+    return any(key.startswith(_STUDENT_BLOCKS) for key in tensors)
+
+
+def _rename(key: str, old: str, new: str) -> str:
     return new + key.removeprefix(old) if key.startswith(old) else key

@@ -1,6 +1,6 @@
 """SeqTrack for ctsdk: the official family, students of any depth, and a tiny variant.
 
-Kept light: the network is imported only when somebody asks for it.
+Listing the adapters imports this module, so it imports the variants' names, and the network only in `load`.
 """
 
 from __future__ import annotations
@@ -8,21 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import ctsdk
+from ctsdk_seqtrack.variants import VARIANTS
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_NAMES = (
-    "tiny",
-    "seqtrack_b256",
-    "seqtrack_b256_got",
-    "seqtrack_b384",
-    "seqtrack_b384_got",
-    "seqtrack_l256",
-    "seqtrack_l256_got",
-    "seqtrack_l384",
-    "seqtrack_l384_got",
-)
 
 
 @ctsdk.hookimpl
@@ -30,8 +19,8 @@ def ctsdk_adapter() -> ctsdk.AdapterPlugin:
     """Offer SeqTrack to ctsdk."""
     return ctsdk.AdapterPlugin(
         load=_load,
-        variants=_NAMES,
-        requires=("cv2",),
+        variants=tuple(VARIANTS),
+        requires=("cv2", "timm"),
         summary="A transformer encoder, and a decoder that writes the box as four words (CVPR 2023).",
     )
 

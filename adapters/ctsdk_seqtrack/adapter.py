@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -22,16 +21,16 @@ from ctsdk import (
     TrackResult,
     Trunk,
 )
-from ctsdk.errors import unknown_variant
+from ctsdk.family import Family, detached_tensors, unknown_variant
 from ctsdk.tracking import CropSession
-from ctsdk.weights import check_same_keys, read_tensors
 from ctsdk_seqtrack.losses import cross_entropy, words_divergence, words_of_boxes
-from ctsdk_seqtrack.model import NUM_COORDINATES, SeqTrack, SeqTrackConfig, boxes_of_words, write_box
-from ctsdk_seqtrack.variants import DEMO_WEIGHTS, VARIANTS, Tracking, Variant, find_variant, variant_name
+from ctsdk_seqtrack.model import NUM_COORDINATES, SeqTrack, boxes_of_words, write_box
+from ctsdk_seqtrack.variants import DEMO_WEIGHTS, VARIANTS, SeqTrackConfig, Tracking, find_variant, variant_name
 from ctsdk_seqtrack.weights import config_of, from_official_layout, to_official_layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -50,8 +49,8 @@ class SeqTrackAdapter(TrackerAdapter):
     """A :class:`SeqTrack` teacher of any size and depth.
 
     Attributes:
-        variant: a name that :func:`~ctsdk_seqtrack.variants.find_variant` knows, or None for an architecture of the
-            caller's own.
+        variant: a name that :func:`~ctsdk_seqtrack.variants.find_variant` knows, or None for a custom
+            architecture.
         tracking: when sessions take a new template.
         official_depth: encoder blocks that the official code builds, whatever a file holds.
     """
@@ -80,10 +79,10 @@ class SeqTrackAdapter(TrackerAdapter):
 
     @classmethod
     def load(cls, variant: str | None, weights: str | Path | None) -> SeqTrackAdapter:
-        """Build a variant with the weights of a file, with those it ships (None), or at random (the word "random").
+        """Return a variant with the weights of a file, with those it ships (None), or untrained (the word "random").
 
-        A file with fewer encoder blocks or other decoder layers than the member of the family that was asked for makes
-        a variant of its own depths: its :attr:`variant` says so.
+        Where a file has fewer encoder blocks or other decoder layers than the variant, the depths are the file's, and
+        :attr:`variant` names them.
 
         Raises:
             ConfigError: there is no such variant.
@@ -91,22 +90,11 @@ class SeqTrackAdapter(TrackerAdapter):
         """
         found = find_variant(variant or "")
         if variant is None or found is None:
-            raise unknown_variant("seqtrack", variant, VARIANTS, _OTHER_DEPTHS)
+            raise unknown_variant(cls.name, variant, VARIANTS, _OTHER_DEPTHS)
         family, member = found
-        if weights == "random":
-            teacher = _build(member.config)
-        elif weights is not None or variant in DEMO_WEIGHTS:
-            path = Path(__file__).with_name(DEMO_WEIGHTS[variant]) if weights is None else Path(weights)
-            teacher = _load(member.config, read_tensors(path), str(path))
-            _check_depths(teacher.config, member, str(path), variant)
-        else:
-            raise CheckpointError(
-                f"variant {variant!r} of adapter 'seqtrack' ships no weights. Give "
-                "weights='SEQTRACK_ep0500.pth.tar' for a file of the official release or of your own training, or "
-                "weights='random' for an untrained network (to test plumbing, never to compress)."
-            )
+        teacher = _FAMILY.load(variant, weights, member.config, _check_depths)
         return cls(
-            teacher.eval(),
+            teacher,
             spec=member.spec,
             variant=variant_name(family, teacher.config),
             tracking=member.tracking,
@@ -130,7 +118,7 @@ class SeqTrackAdapter(TrackerAdapter):
     def predict(self, tracker: nn.Module, batch: Batch) -> Prediction:
         """Ask the tracker for each word of the true box, given those before it.
 
-        The boxes are of the likeliest word at each place. :meth:`locate` goes on from the tracker's own words instead.
+        The boxes are of the likeliest word at each place; :meth:`locate` continues from the tracker's own words.
         """
         words = F.pad(self._true_words(batch), (1, 0), value=self.teacher.config.start_word)  # (B, 5)
         logits = tracker(batch.templates, batch.searches[0], words)  # (B, 5, V)
@@ -139,7 +127,7 @@ class SeqTrackAdapter(TrackerAdapter):
         return Prediction(boxes_of_words(likeliest, num_bins) * (size - 1) / size, {"logits": logits})
 
     def locate(self, tracker: nn.Module, batch: Batch) -> Prediction:
-        """Let the tracker write the box, each word from its own words before, without a window."""
+        """Let the tracker write the box, each word given its own words before, without a window."""
         config = self.teacher.config
         if isinstance(tracker, SeqTrack):
             words, _ = tracker.write(
@@ -190,14 +178,11 @@ class SeqTrackAdapter(TrackerAdapter):
         It always builds all encoder blocks, so a shorter encoder is filled up with blocks that change nothing; the
         number of decoder layers is for its configuration to say.
         """
-        tensors = {key: value.detach().cpu().contiguous() for key, value in tracker.state_dict().items()}
-        return to_official_layout(tensors, depth=self.official_depth)
+        return to_official_layout(detached_tensors(tracker), depth=self.official_depth)
 
     def from_official(self, weights: str | Path | Mapping[str, Tensor]) -> SeqTrack:
         """Return a tracker with the encoder blocks and decoder layers that the weights have, idle blocks left out."""
-        if isinstance(weights, str | Path):
-            return _load(self.teacher.config, read_tensors(weights), str(weights))
-        return _load(self.teacher.config, weights, "the given state dict")
+        return _FAMILY.read(weights, self.teacher.config)
 
     def _true_words(self, batch: Batch) -> Tensor:
         """Return the words of the true boxes, (B, 4)."""
@@ -218,16 +203,18 @@ class SeqTrackSession(CropSession):
         super().__init__(adapter, tracker)
         self.config, self.tracking = adapter.teacher.config, adapter.tracking
         self.window = torch.from_numpy(np.hanning(self.config.num_bins))  # (F,) float64
+        self._num_updates = 0
+        self._template_tokens: Tensor | None = None
 
     def start(self, frame: NDArray[np.uint8], box_xywh_px: BoxPx) -> None:
         """Take all templates from the first frame."""
         super().start(frame, box_xywh_px)
-        assert self.templates is not None
         self._num_updates = 0
+        assert self.templates is not None
         self._remember(self.templates)
 
     def update(self, frame: NDArray[np.uint8]) -> TrackResult:
-        """Find the target in the next frame, and take a template from it if it is time and the tracker is sure."""
+        """Find the target in the next frame, and take a template from it if it is due and the confidence is high."""
         result = super().update(frame)
         assert self.templates is not None
         self._num_updates += 1
@@ -243,6 +230,7 @@ class SeqTrackSession(CropSession):
         """Return the box for a search crop (1, 1, 3, H, W), with its words and their probabilities."""
         window = self._window_on(searches.device)
         if isinstance(self.tracker, SeqTrack):
+            assert self._template_tokens is not None
             words, confidences = self.tracker.write(self.tracker.look(searches[0], self._template_tokens), window)
         else:
             start = torch.full((1, 1), self.config.start_word, device=searches.device)
@@ -259,11 +247,11 @@ class SeqTrackSession(CropSession):
     def decode(self, prediction: Prediction) -> tuple[Tensor, float]:
         """Return the box (4,), cxcywh, and ten times the sum of its words' probabilities."""
         confidences = prediction.outputs["confidences"][0]
-        # The likeliest of words that have no probability is a word like any other, but no place.
+        # argmax of NaNs still returns a word; mark the box NaN.
         return prediction.boxes[0].where(confidences.isfinite(), torch.nan), 10 * float(confidences.sum())
 
     def _remember(self, templates: Tensor) -> None:
-        """Keep templates (T, 1, 3, H, W) and what the tracker makes of them before its first block."""
+        """Keep templates (T, 1, 3, H, W) and their embedded tokens."""
         self.templates = templates
         if isinstance(self.tracker, SeqTrack):
             with torch.inference_mode():
@@ -274,29 +262,26 @@ class SeqTrackSession(CropSession):
         return self.window.to(device, torch.float32 if device.type == "mps" else torch.float64)
 
 
-def _check_depths(seen: SeqTrackConfig, member: Variant, source: str, variant: str) -> None:
+def _check_depths(tensors: Mapping[str, Tensor], config: SeqTrackConfig, source: str, variant: str) -> None:
     """Refuse weights of other depths than those that the variant's name spells out, or of more encoder blocks."""
-    expected = member.config
-    is_shorter = variant in VARIANTS and seen.depth <= expected.depth
-    if not is_shorter and (seen.depth, seen.decoder_depth) != (expected.depth, expected.decoder_depth):
+    norm = tensors.get("encoder.body.norm.weight")
+    if norm is None or len(norm) != config.width:
+        return  # Another ViT, which the comparison of shapes refuses with a better message.
+    seen = config_of(tensors, config)
+    is_shorter = variant in VARIANTS and seen.depth <= config.depth
+    if not is_shorter and (seen.depth, seen.decoder_depth) != (config.depth, config.decoder_depth):
         raise CheckpointError(
             f"{source} holds {seen.depth} encoder blocks and {seen.decoder_depth} decoder layers; variant {variant!r} "
-            f"has {expected.depth} and {expected.decoder_depth}. Name the variant of the weights, such as "
+            f"has {config.depth} and {config.decoder_depth}. Name the variant of the weights, such as "
             "'seqtrack_b256_encoder4' for four blocks, or read them with from_official() of a loaded adapter."
         )
 
 
-def _build(config: SeqTrackConfig) -> SeqTrack:
-    """Return an untrained network, always the same; the caller's random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return SeqTrack(config)
-
-
-def _load(config: SeqTrackConfig, tensors: Mapping[str, Tensor], source: str) -> SeqTrack:
-    """Return a network of the depths that `tensors` have, every tensor used."""
-    own = from_official_layout(tensors)
-    tracker = _build(config_of(own, config))
-    check_same_keys(own, tracker.state_dict(), source)
-    tracker.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in own.items()})
-    return tracker.eval()
+_FAMILY: Family[SeqTrackConfig, SeqTrack] = Family(
+    adapter=SeqTrackAdapter.name,
+    network=SeqTrack,
+    config_of=config_of,
+    from_official_layout=from_official_layout,
+    demo_weights=DEMO_WEIGHTS,
+    official_file="SEQTRACK_ep0500.pth.tar",
+)

@@ -1,4 +1,4 @@
-"""What SeqTrack is trained on: the words of the true box, one after the other.
+"""The losses of SeqTrack: cross entropy of the words of the true box, one after the other.
 
 Source: microsoft/VideoX @ 1744b21, SeqTrack/lib/train/actors/seqtrack.py, SeqTrack/lib/train/train_script.py.
 """
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["cross_entropy", "words_divergence", "words_of_boxes"]
 
-# How much a word that is no coordinate counts.
+# Weight of a word that is no coordinate.
 _LITTLE = 0.01
 
 
 def words_of_boxes(boxes_xywh: Tensor, num_bins: int) -> Tensor:
     """Return the words of boxes, (B, 4) int64: centre x, centre y, width, height.
 
-    What leaves the crop is cut off first. In float32 and in this order, because values on the border of two bins would
-    fall into the other one.
+    The part outside the crop is cut off first. In float32 and in this order, because otherwise values on the border of
+    two bins fall into the other one.
 
     Args:
         boxes_xywh: (B, 4); 0 is the centre of the crop's first pixel, 1 that of its last.
@@ -34,12 +34,12 @@ def words_of_boxes(boxes_xywh: Tensor, num_bins: int) -> Tensor:
     x, y, width, height = boxes_xywh.float().unbind(dim=-1)
     left, top, right, bottom = (value.clamp(0.0, 1.0) for value in (x, y, x + width, y + height))
     box = torch.stack([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top], dim=-1)
-    # Cut off, not rounded; so the last bin is for exactly 1.
+    # Truncated, not rounded; so the last bin is for exactly 1.
     return (box * (num_bins - 1)).long()
 
 
 def cross_entropy(logits: Tensor, words: Tensor) -> Tensor:
-    """Return how unlikely the words were, a scalar: a mean in which words that are no coordinates count little.
+    """Return the cross entropy of the words, a scalar: a mean in which words that are no coordinates count little.
 
     Args:
         logits: (B, L, V); the last two words are no coordinates.

@@ -11,19 +11,21 @@ Source: Chen et al., SeqTrack: Sequence to Sequence Learning for Visual Object T
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from timm import layers
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ctsdk.vit import Mlp, PatchEmbed, merge_heads, split_heads
+from ctsdk_seqtrack.variants import SeqTrackConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["NUM_COORDINATES", "Block", "DecoderLayer", "SeqTrack", "SeqTrackConfig", "boxes_of_words", "write_box"]
+__all__ = ["NUM_COORDINATES", "DecoderLayer", "SeqTrack", "SeqTrackConfig", "boxes_of_words", "write_box"]
 
 NUM_COORDINATES = 4
 """Words of a box: centre x, centre y, width, height."""
@@ -32,99 +34,7 @@ NUM_COORDINATES = 4
 _NUM_CENTRE = 2
 
 
-@dataclass(frozen=True)
-class SeqTrackConfig:
-    """The architecture of one SeqTrack.
-
-    Attributes:
-        template_size: side of a template crop, px.
-        search_size: side of the search crop, px.
-        patch_size: side of a patch, px; one token each.
-        width: channels of a token in the encoder.
-        depth: blocks of the encoder.
-        num_heads: attention heads of the encoder.
-        decoder_width: channels of a word in the decoder.
-        decoder_depth: layers of the decoder.
-        decoder_num_heads: attention heads of the decoder.
-        decoder_hidden_width: hidden channels of the MLP in a decoder layer.
-        dropout: probability in the decoder; the encoder has none.
-        num_bins: words that are coordinates.
-    """
-
-    template_size: int = 256
-    search_size: int = 256
-    patch_size: int = 16
-    width: int = 768
-    depth: int = 12
-    num_heads: int = 12
-    decoder_width: int = 256
-    decoder_depth: int = 2
-    decoder_num_heads: int = 8
-    decoder_hidden_width: int = 1024
-    dropout: float = 0.1
-    num_bins: int = 4000
-
-    @property
-    def template_cells(self) -> int:
-        """Cells along a side of the template grid."""
-        return self.template_size // self.patch_size
-
-    @property
-    def search_cells(self) -> int:
-        """Cells along a side of the search grid."""
-        return self.search_size // self.patch_size
-
-    @property
-    def end_word(self) -> int:
-        """The word that ends a sequence; only training asks for it."""
-        return self.num_bins
-
-    @property
-    def start_word(self) -> int:
-        """The word that begins a sequence; never an answer."""
-        return self.num_bins + 1
-
-    @property
-    def num_words(self) -> int:
-        """Coordinates, END and START."""
-        return self.num_bins + 2
-
-
 # -- encoder ----------------------------------------------------------------------------------------------------------
-
-
-class SelfAttention(nn.Module):
-    """Full self-attention, all tokens to all tokens."""
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the attended tokens, (B, N, C)."""
-        q, k, v = split_heads(self.qkv(x), self.num_heads)
-        attended = F.scaled_dot_product_attention(q, k, v)
-        projected: Tensor = self.proj(merge_heads(attended))  # (B, N, C)
-        return projected
-
-
-class Block(nn.Module):
-    """A pre-norm transformer block."""
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = SelfAttention(width, num_heads)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width, 4 * width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the tokens after this block, (B, N, C)."""
-        x = x + self.attn(self.norm1(x))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
 
 
 class EncoderBody(nn.Module):
@@ -135,9 +45,13 @@ class EncoderBody(nn.Module):
         width, self.num_search = config.width, config.search_cells**2
         # One table: the positions of the search crop, then those that all templates share.
         positions = torch.empty(1, self.num_search + config.template_cells**2, width)
-        self.pos_embed = nn.Parameter(nn.init.trunc_normal_(positions, std=0.02))
-        self.patch_embed = PatchEmbed(config.patch_size, width)
-        self.blocks = nn.ModuleList(Block(width, config.num_heads) for _ in range(config.depth))
+        self.pos_embed = nn.Parameter(layers.trunc_normal_(positions, std=0.02))
+        self.patch_embed = layers.PatchEmbed(img_size=None, patch_size=config.patch_size, embed_dim=width)
+        # timm asks for a class, and is content with what makes a layer.
+        norm: type[nn.Module] = partial(nn.LayerNorm, eps=1e-6)  # type: ignore[assignment]
+        self.blocks = nn.ModuleList(
+            Block(width, config.num_heads, qkv_bias=True, norm_layer=norm) for _ in range(config.depth)
+        )
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
     def embed_templates(self, templates: Tensor) -> Tensor:
@@ -173,7 +87,7 @@ class Encoder(nn.Module):
 
 
 class KeysValues(NamedTuple):
-    """What attention looks at, (B, H, N, D / H) each."""
+    """Keys and values of an attention, (B, H, N, D / H) each."""
 
     keys: Tensor
     values: Tensor
@@ -184,7 +98,7 @@ class KeysValues(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What every decoder layer needs beside the words.
+    """The inputs of every decoder layer beside the words.
 
     Attributes:
         memory: (Nx, B, D), what the encoder found in the search crop.
@@ -200,7 +114,7 @@ class Context(NamedTuple):
 class PackedAttention(nn.Module):
     """Attention whose three input projections are one matrix, as in ``torch.nn.MultiheadAttention``.
 
-    Unlike there, what is looked at can be computed ahead and kept.
+    Unlike there, keys and values can be computed ahead and kept.
     """
 
     def __init__(self, width: int, num_heads: int, dropout: float) -> None:
@@ -217,11 +131,11 @@ class PackedAttention(nn.Module):
         nn.init.zeros_(self.in_proj_bias)
 
     def prepare(self, keys: Tensor, values: Tensor) -> KeysValues:
-        """Return what queries look at, from (N, B, D) each."""
+        """Return keys and values, from (N, B, D) each."""
         return KeysValues(self._projected(keys, part=1), self._projected(values, part=2))
 
     def forward(self, queries: Tensor, seen: KeysValues, *, is_causal: bool = False) -> Tensor:
-        """Return the attended queries, (L, B, D); if causal, query i looks at the first i + 1."""
+        """Return the attended queries, (L, B, D); if causal, query i attends to the first i + 1."""
         dropout = self.dropout if self.training else 0.0
         q = self._projected(queries, part=0)  # (B, H, L, D / H)
         attended = F.scaled_dot_product_attention(q, seen.keys, seen.values, dropout_p=dropout, is_causal=is_causal)
@@ -236,7 +150,7 @@ class PackedAttention(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """A post-norm layer: words look at earlier words, then at the search crop.
+    """A post-norm layer: words attend to earlier words, then to the search crop.
 
     Positions enter queries and keys in every layer, never the words themselves.
     """
@@ -257,13 +171,13 @@ class DecoderLayer(nn.Module):
         return self._attend(x, context.positions, words, crop, is_causal=True)
 
     def step(self, x: Tensor, position: Tensor, past: KeysValues | None, crop: KeysValues) -> tuple[Tensor, KeysValues]:
-        """Return the next word after this layer, (1, B, D), and what later words will look at.
+        """Return the next word after this layer, (1, B, D), and the keys and values for later words.
 
         Args:
             x: (1, B, D), the word.
             position: (1, 1, D), its position.
-            past: what this layer keeps of earlier words; None for the first.
-            crop: what this layer sees of the search crop, the same for all words.
+            past: keys and values of earlier words in this layer; None for the first.
+            crop: keys and values of the search crop in this layer, the same for all words.
         """
         word = self.self_attn.prepare(x + position, x)
         words = word if past is None else past.joined(word)
@@ -329,7 +243,7 @@ class Decoder(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, words: Tensor, memory: Tensor, memory_keys: Tensor) -> Tensor:
-        """Return what the decoder makes of words (B, L), (L, B, D): of each, from it and those before.
+        """Return the decoded words (L, B, D) of words (B, L), each from itself and those before.
 
         Args:
             words: (B, L) int64.
@@ -342,7 +256,7 @@ class Decoder(nn.Module):
 
 
 class VocabularyHead(nn.Module):
-    """Says how likely each word is to come next: three linear layers with ReLUs between them."""
+    """Gives how likely each word is to come next: three linear layers with ReLUs between them."""
 
     def __init__(self, width: int, num_words: int) -> None:
         super().__init__()
@@ -369,7 +283,7 @@ class SeqTrack(nn.Module):
     def __init__(self, config: SeqTrackConfig) -> None:
         super().__init__()
         self.config = config
-        # Positions of the search tokens for the decoder. Waves at first, but trained, unlike those of a formula.
+        # Positions of the search tokens for the decoder: sines and cosines at first, then trained.
         self.pos_embed = nn.Parameter(_waves(config.search_cells**2, config.decoder_width))
         self.encoder = Encoder(config)
         self.bottleneck = nn.Linear(config.width, config.decoder_width)
@@ -408,7 +322,7 @@ class SeqTrack(nn.Module):
         """
         embedding, layers = self.decoder.embedding, self.decoder.body.layers
         keys = self._keys(memory)
-        # The same for every word of the frame, and what a word gives to later ones never changes: each is made once.
+        # Keys and values of the crop are the same for every word, and those of a word never change: each is made once.
         crops = [layer.multihead_attn.prepare(keys, memory) for layer in layers]  # type: ignore[operator, union-attr]
         pasts: list[KeysValues | None] = [None] * len(layers)
 
@@ -441,7 +355,7 @@ def write_box(
     """
     words, confidences = start, []
     for place in range(NUM_COORDINATES):
-        # Coordinates share what END and START leave them; official scores are of these numbers.
+        # END and START keep their share of the softmax; official scores are computed this way.
         shares = next_logits(words).softmax(dim=-1)[:, :num_bins]  # (B, F)
         if window is not None and place < _NUM_CENTRE:
             shares = shares * window

@@ -1,28 +1,73 @@
-"""The members of the SeqTrack family that can be asked for by name, and how each tracks on which data set.
+"""The variants of SeqTrack: the architecture of each, what it sees, and how it tracks on which data set.
 
 Source: microsoft/VideoX @ 1744b21, SeqTrack/experiments/seqtrack/*.yaml, SeqTrack/lib/config/seqtrack/config.py,
-SeqTrack/lib/models/seqtrack/vit.py. ``tiny`` is this package's own.
+SeqTrack/lib/models/seqtrack/vit.py. ``tiny`` is ctsdk's own.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctsdk import TrackerSpec
-from ctsdk_seqtrack.model import SeqTrackConfig
+from ctsdk.family import CropGrid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DEMO_WEIGHTS", "VARIANTS", "Tracking", "Variant", "find_variant", "variant_name"]
+__all__ = ["DEMO_WEIGHTS", "VARIANTS", "SeqTrackConfig", "Tracking", "Variant", "find_variant", "variant_name"]
 
-# Weights that ship with this package, by variant.
-DEMO_WEIGHTS: Mapping[str, str] = {"tiny": "tiny.safetensors"}
+DEMO_WEIGHTS: Mapping[str, Path] = {"tiny": Path(__file__).with_name("tiny.safetensors")}
+"""The weights that ship with this package, by variant."""
 
 # A member of the family with another number of encoder blocks or decoder layers, such as seqtrack_b256_encoder4.
 _NAME = re.compile(r"(?P<family>.+?)(?:_encoder(?P<encoder>[1-9]\d*))?(?:_decoder(?P<decoder>[1-9]\d*))?")
+
+
+@dataclass(frozen=True)
+class SeqTrackConfig(CropGrid):
+    """The architecture of one SeqTrack: its :class:`ctsdk.family.CropGrid`, and the network.
+
+    Attributes:
+        width: channels of a token in the encoder.
+        depth: blocks of the encoder.
+        num_heads: attention heads of the encoder.
+        decoder_width: channels of a word in the decoder.
+        decoder_depth: layers of the decoder.
+        decoder_num_heads: attention heads of the decoder.
+        decoder_hidden_width: hidden channels of the MLP in a decoder layer.
+        dropout: probability in the decoder; the encoder has none.
+        num_bins: words that are coordinates.
+    """
+
+    template_size: int = 256
+    search_size: int = 256
+    width: int = 768
+    depth: int = 12
+    num_heads: int = 12
+    decoder_width: int = 256
+    decoder_depth: int = 2
+    decoder_num_heads: int = 8
+    decoder_hidden_width: int = 1024
+    dropout: float = 0.1
+    num_bins: int = 4000
+
+    @property
+    def end_word(self) -> int:
+        """The word that ends a sequence; only training asks for it."""
+        return self.num_bins
+
+    @property
+    def start_word(self) -> int:
+        """The word that begins a sequence; never an answer."""
+        return self.num_bins + 1
+
+    @property
+    def num_words(self) -> int:
+        """Coordinates, END and START."""
+        return self.num_bins + 2
 
 
 @dataclass(frozen=True)
@@ -44,7 +89,13 @@ class Tracking:
 
 @dataclass(frozen=True)
 class Variant:
-    """One architecture, what it sees and how it tracks."""
+    """One architecture, what it sees, and how it tracks.
+
+    Attributes:
+        config: the architecture.
+        spec: its crops.
+        tracking: its templates.
+    """
 
     config: SeqTrackConfig
     spec: TrackerSpec
@@ -103,6 +154,7 @@ VARIANTS: Mapping[str, Variant] = {
     "seqtrack_l384": _variant(384, _tracking(), is_large=True),
     "seqtrack_l384_got": _variant(384, _tracking(), is_large=True),
 }
+"""The variants that can be asked for by name; :func:`find_variant` knows others of other depths."""
 
 
 def find_variant(name: str) -> tuple[str, Variant] | None:

@@ -97,7 +97,7 @@ class TrackerAdapter(ABC):
         """Return the tracker's own losses against the truth: scalars, already weighted; their sum is minimised."""
 
     def locate(self, tracker: nn.Module, batch: Batch) -> Prediction:
-        """Return what `tracker` says of `batch` when it tracks: it may look at the crops, and not at the true boxes.
+        """Return what `tracker` predicts for `batch` when it tracks: from the crops, without the true boxes.
 
         The default is :meth:`predict`. A tracker whose prediction in training is given part of the truth overrides it.
         """

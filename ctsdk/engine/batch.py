@@ -1,4 +1,4 @@
-"""What goes into a tracker and what comes out: crops by its spec, in batches, and a prediction for each."""
+"""The inputs and outputs of a tracker: crops by its spec, in batches, and a prediction for each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Batch", "Prediction", "TrackerSpec"]
 
 @dataclass(frozen=True)
 class TrackerSpec:
-    """What a tracker sees: its crops, how many, and how they are normalised.
+    """The inputs of a tracker: its crops, how many, and how they are normalised.
 
     Attributes:
         template_size: side of the square template crop, px.
@@ -132,7 +132,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a tracker says about a batch.
+    """The answer of a tracker to a batch.
 
     Attributes:
         boxes: (B, 4), cxcywh, shares of the search crop.

@@ -1,4 +1,4 @@
-"""An adapter for any network with a list of blocks, made of functions instead of a class of one's own."""
+"""An adapter for any network with a list of blocks, made of functions instead of a custom class."""
 
 from __future__ import annotations
 
@@ -29,13 +29,17 @@ _Found: TypeAlias = Prediction | Tensor | Mapping[str, Tensor]
 
 
 class OptionalMethods(TypedDict, total=False):
-    """The methods of :class:`ctsdk.TrackerAdapter` that have defaults; a function takes what the method takes."""
+    """The methods of :class:`ctsdk.TrackerAdapter` that have defaults; a function takes what the method takes.
+
+    All but ``load``: it makes an adapter by name, and this one is made already.
+    """
 
     locate: Callable[[nn.Module, Batch], Prediction]
     guidance_loss: Callable[[Prediction, Prediction, Batch], dict[str, Tensor]]
     stage_tokens: Callable[[str, object, Batch], tuple[Tensor, ...]]
     student_block: Callable[[str, StagePlan, int], nn.Module]
     session: Callable[[nn.Module], TrackingSession]
+    for_dataset: Callable[[str], TrackerAdapter]
     to_official: Callable[[nn.Module], dict[str, Tensor]]
     from_official: Callable[[str | Path | Mapping[str, Tensor]], nn.Module]
     example_batch: Callable[[int], Batch]

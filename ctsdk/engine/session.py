@@ -68,7 +68,7 @@ class TrackingSession(Protocol):
 
 
 class SessionAdapter(Protocol):
-    """What a session needs of an adapter."""
+    """The part of an adapter that a session uses."""
 
     spec: TrackerSpec
 
@@ -81,6 +81,7 @@ class CropSession:
     """Follows one target by a template from the first frame and a search crop around the last box.
 
     Attributes:
+        search_factor: of the search crop; the spec's, unless a tracker is tested at another one than it is trained at.
         templates: (T, 1, 3, Hz, Wz), normalised; None before the start. A session may replace them.
         template_boxes: (T, 1, 4), where the target is in them, xywh in shares of the crop.
 
@@ -90,6 +91,7 @@ class CropSession:
     def __init__(self, adapter: SessionAdapter, tracker: nn.Module) -> None:
         self.adapter = adapter
         self.tracker = tracker.eval()
+        self.search_factor = adapter.spec.search_factor
         self.templates: Tensor | None = None
         self.template_boxes: Tensor | None = None
         self._box: BoxPx = (0.0, 0.0, 0.0, 0.0)
@@ -123,7 +125,7 @@ class CropSession:
             raise DataError("update() was called before start(); start the session with a frame and a box.")
         check_frame(frame)
         spec = self.adapter.spec
-        searches, resize_factor = self.crop(frame, spec.search_factor, spec.search_size)
+        searches, resize_factor = self.crop(frame, self.search_factor, spec.search_size)
         with torch.inference_mode():
             box, confidence = self.decode(self.look(searches))
         self._box = self._to_frame(box, resize_factor, frame)

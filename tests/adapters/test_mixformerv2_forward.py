@@ -236,7 +236,7 @@ def test_positions_are_not_trained() -> None:
 
 def test_drop_path_rises_over_the_blocks() -> None:
     rates = [
-        block.drop_path.probability for block in MixFormerV2(MixFormerV2Config(width=8, num_heads=1)).backbone.blocks
+        block.drop_path.drop_prob for block in MixFormerV2(MixFormerV2Config(width=8, num_heads=1)).backbone.blocks
     ]
     assert rates == pytest.approx([0.1 * i / 7 for i in range(8)])
 
@@ -244,7 +244,7 @@ def test_drop_path_rises_over_the_blocks() -> None:
 def test_a_student_has_the_drop_path_of_its_own_depth() -> None:
     adapter = MixFormerV2Adapter(MixFormerV2(MixFormerV2Config(width=8, num_heads=1)))
     student = ctsdk.build_student(adapter, {"backbone": StagePlan.divide(8, 3)})
-    assert [block.drop_path.probability for block in student.backbone.blocks] == pytest.approx([0.0, 0.05, 0.1])
+    assert [block.drop_path.drop_prob for block in student.backbone.blocks] == pytest.approx([0.0, 0.05, 0.1])
 
 
 def test_last_bin_is_one_short_of_the_border() -> None:

@@ -233,6 +233,8 @@ def adapter_of(variant: str) -> MixFormerV2Adapter:
         ("mixformer2_vit_online_288_depth8_score", (5.0, 5.0, 5.0, 5.0, 5.0), (10, 200, 25, 10, 200)),
         ("mixformer2_vit_online_224_depth4_mlp1_score", (4.55, 4.4, 4.55, 4.5, 4.5), (15, 200, 25, 10, 200)),
         ("mixformer2_vit_online_224_depth8_score_to_mlp1", (4.55, 4.4, 4.55, 4.5, 4.5), (15, 200, 25, 10, 200)),
+        ("mixformer2_vit_student_288_depth12", (4.5, 4.5, 4.5, 4.5, 4.5), (200, 200, 25, 10, 200)),
+        ("mixformer2_vit_stu_student_288_depth8", (4.5, 4.5, 4.5, 4.5, 4.5), (200, 200, 25, 10, 200)),
         ("tiny", (4.0, 4.0, 4.0, 4.0, 4.0), (10, 10, 10, 10, 10)),
     ],
 )
@@ -245,3 +247,19 @@ def test_data_sets(variant: str, factors: tuple[float, ...], intervals: tuple[in
     # The adapter itself is left as it was.
     assert adapter.spec == VARIANTS[variant].spec
     assert adapter.tracking == VARIANTS[variant].tracking
+
+
+def test_the_intermediate_models_train_at_another_search_factor_than_they_track() -> None:
+    adapter = adapter_of("mixformer2_vit_student_288_depth12")
+    assert adapter.spec.search_factor == 5.0
+    factors = [
+        session.search_factor
+        for each in (adapter, adapter.for_dataset("lasot"))
+        if isinstance(session := each.session(adapter.teacher), MixFormerV2Session)
+    ]
+    assert factors == [4.5, 4.5]
+    # As for every variant, what a data set asks for is what its sessions do.
+    small = adapter_of("mixformer2_vit_online_224_depth4_mlp1_score").for_dataset("lasot")
+    session = small.session(small.teacher)
+    assert isinstance(session, MixFormerV2Session)
+    assert (session.search_factor, session.update_interval) == (4.4, 200)

@@ -18,7 +18,6 @@ from ctsdk.engine.stages import StagePlan
 from ctsdk_mixformerv2.adapter import MixFormerV2Adapter
 from ctsdk_mixformerv2.model import MixFormerV2, MixFormerV2Config, position_table
 from ctsdk_mixformerv2.variants import VARIANTS
-from ctsdk_mixformerv2.weights import TABLES
 from tests.helpers.official_files import light_tensors
 
 if TYPE_CHECKING:
@@ -40,6 +39,8 @@ ARCHITECTURES = {
     "mixformer2_vit_online_288_depth2_score": (2, 3072, 96, True, 18, 8),
     "mixformer2_vit_online_224_depth1_mlp1_score": (1, 768, 96, True, 14, 7),
 }
+# Fixed positions of search and template cells.
+TABLES = ("backbone.pos_embed_s", "backbone.pos_embed_t")
 NUM_PARAMETERS = {
     BASE: 58_855_201,
     SMALL: 16_228_897,

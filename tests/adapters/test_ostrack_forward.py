@@ -250,7 +250,7 @@ def test_centre_row_at_256_px() -> None:
 
 
 def test_drop_path_rises_over_the_blocks() -> None:
-    rates = [block.drop_path.probability for block in narrow("vitb_256_mae_32x4_ep300").backbone.blocks]
+    rates = [block.drop_path.drop_prob for block in narrow("vitb_256_mae_32x4_ep300").backbone.blocks]
     assert rates == pytest.approx([0.1 * i / 11 for i in range(12)])
 
 

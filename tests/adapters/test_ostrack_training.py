@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from timm.layers import DropPath
 from torch import Tensor, nn
 
 import ctsdk
@@ -26,7 +27,6 @@ from ctsdk.engine.student import trunk_depths
 from ctsdk.ranks import Ranks
 from ctsdk.training.loop import Trainer
 from ctsdk.training.samples import CallersBatches
-from ctsdk.vit import DropPath
 from ctsdk_ostrack.adapter import OSTrackAdapter
 from ctsdk_ostrack.model import OSTrack
 from tests.golden.synthetic_weights import draw, image
@@ -74,12 +74,12 @@ def drawn_student(student: OSTrack, layout: Mapping[str, str]) -> OSTrack:
 @contextmanager
 def without_drop_path(tracker: nn.Module) -> Iterator[None]:
     paths = [module for module in tracker.modules() if isinstance(module, DropPath)]
-    before = [path.probability for path in paths]
+    before = [path.drop_prob for path in paths]
     for path in paths:
-        path.probability = 0.0
+        path.drop_prob = 0.0
     yield
     for path, probability in zip(paths, before, strict=True):
-        path.probability = probability
+        path.drop_prob = probability
 
 
 @contextmanager
@@ -301,7 +301,7 @@ def test_student_starts_from_the_last_block_of_each_stage(adapter: OSTrackAdapte
             index = FIGURES["sources"][str(num_stages)][int(name.split(".")[2])]
             source = f"backbone.blocks.{index}." + name.split(".", 3)[3]
         assert torch.equal(value, teacher[source]), name
-    rates = [block.drop_path.probability for block in student.backbone.blocks]
+    rates = [block.drop_path.drop_prob for block in student.backbone.blocks]
     assert rates == pytest.approx(FIGURES["drop_path"][str(num_stages)])
 
 

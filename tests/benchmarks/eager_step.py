@@ -19,8 +19,9 @@ from ctsdk_ostrack.losses import box_losses, centre_heat_map, focal_loss
 from ctsdk_ostrack.model import OSTrack, decode_boxes
 
 if TYPE_CHECKING:
+    from timm.layers import Mlp
+
     from ctsdk import Batch
-    from ctsdk.vit import Mlp
 
 __all__ = ["EagerTrainer"]
 

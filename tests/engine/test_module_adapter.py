@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ from torch.nn import functional as F
 
 import ctsdk
 from ctsdk.boxes import xywh_to_cxcywh
+from ctsdk.engine.module_adapter import OptionalMethods
 from ctsdk.testing import check_adapter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 
@@ -260,6 +262,19 @@ def test_methods_of_the_contract_may_be_given_by_name() -> None:
     ]
     with pytest.raises(ctsdk.AdapterContractError, match=r"'stage_token'. Did you mean 'stage_tokens'\?"):
         tracker_adapter(stage_token=halves)
+
+
+def test_the_optional_methods_are_those_of_the_contract_with_their_signatures() -> None:
+    def written(function: Callable[..., object]) -> str:
+        signature = inspect.signature(function)
+        kinds = [str(parameter.annotation) for name, parameter in signature.parameters.items() if name != "self"]
+        return f"Callable[[{', '.join(kinds)}], {signature.return_annotation}]"
+
+    methods = {name: method for name, method in vars(ctsdk.TrackerAdapter).items() if inspect.isfunction(method)}
+    optional = methods.keys() - ctsdk.TrackerAdapter.__abstractmethods__ - {"__init__"}
+    told = {name: kind.__forward_arg__ for name, kind in OptionalMethods.__annotations__.items()}
+    assert told == {name: written(methods[name]) for name in optional}
+    assert isinstance(inspect.getattr_static(ctsdk.TrackerAdapter, "load"), classmethod)
 
 
 def test_trunks_may_be_several_and_may_have_names() -> None:
