@@ -7,12 +7,10 @@ work with any unit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
 __all__ = ["BoxPx", "cxcywh_to_xyxy", "generalized_iou", "iou", "xywh_to_cxcywh", "xywh_to_xyxy"]
 

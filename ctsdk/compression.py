@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import nn
 
 from ctsdk.config import CompressionConfig, DataConfig, differences
+from ctsdk.engine.adapter import TrackerAdapter
+from ctsdk.engine.batch import Batch
 from ctsdk.engine.stages import plan_stages
 from ctsdk.engine.step import StepLosses
 from ctsdk.engine.student import build_student, trunk_depths
@@ -16,19 +22,10 @@ from ctsdk.errors import ConfigError
 from ctsdk.ranks import open_ranks
 from ctsdk.result import CompressionResult
 from ctsdk.training.loop import Trainer
+from ctsdk.training.metrics import OnMetrics
 from ctsdk.training.record import Start, hardware, versions
 from ctsdk.training.samples import choose_samples
 from ctsdk.training.states import States
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    import torch
-    from torch import nn
-
-    from ctsdk.engine.adapter import TrackerAdapter
-    from ctsdk.engine.batch import Batch
-    from ctsdk.training.metrics import OnMetrics
 
 __all__ = ["compress"]
 

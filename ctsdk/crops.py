@@ -8,19 +8,15 @@ Source: botaoye/OSTrack @ 33b5e12, lib/train/data/processing_utils.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import ModuleType
-
-    from numpy.typing import NDArray
 
 __all__ = [
     "Crop",

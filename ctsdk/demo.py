@@ -5,33 +5,28 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
+from torch import nn
 
 from ctsdk.compression import compress
 from ctsdk.config import CompressionConfig
 from ctsdk.data.synthetic.photographs import HELD_OUT_PHOTOGRAPHS, load_photographs
 from ctsdk.data.synthetic.videos import synthetic_videos
+from ctsdk.data.videos import Video
+from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.engine.stages import plan_stages
 from ctsdk.engine.student import build_student, trunk_depths
 from ctsdk.evaluation.plots import save_plot
 from ctsdk.evaluation.running import evaluate
+from ctsdk.evaluation.scores import Evaluation
 from ctsdk.plugins.adapters import load_adapter
-from ctsdk.profiling import measure_trackers
+from ctsdk.profiling import Profile, measure_trackers
 from ctsdk.reporting import comparison_table, save_side_by_side
 from ctsdk.storage.atomic import write_json
 from ctsdk.training.states import States
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from torch import nn
-
-    from ctsdk.data.videos import Video
-    from ctsdk.engine.adapter import TrackerAdapter
-    from ctsdk.evaluation.scores import Evaluation
-    from ctsdk.profiling import Profile
 
 __all__ = ["DEMO_CONFIG", "demo_config", "held_out_videos", "run_demo"]
 

@@ -19,13 +19,10 @@ Each message says what was seen, what was expected and what to do next.
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from torch import nn
+from torch import nn
 
 __all__ = [
     "AdapterContractError",

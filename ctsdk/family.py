@@ -7,20 +7,16 @@ A family is one network class in several sizes. Each size is a variant: a name, 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ctsdk.errors import CheckpointError, ConfigError, did_you_mean
 from ctsdk.weights import check_same_keys, read_tensors, without_parallel_prefix
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from torch import Tensor
 
 __all__ = ["CropGrid", "Family", "block_number", "count_blocks", "detached_tensors", "unknown_variant"]
 

@@ -7,17 +7,14 @@ import importlib.util
 import inspect
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.errors import AdapterContractError, ConfigError, CtsdkError, did_you_mean
 from ctsdk.plugins.adapters import is_loadable
 from ctsdk.plugins.discovery import registered_paths
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import ModuleType
 
 __all__ = ["adapter_at", "import_own_module", "import_plugin"]
 

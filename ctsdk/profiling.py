@@ -7,19 +7,15 @@ reading frames nor cropping them.
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from torch import nn
-
-    from ctsdk.engine.adapter import TrackerAdapter
+from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["Profile", "count_macs", "measure_latencies_ms", "measure_trackers", "profile"]
 

@@ -6,29 +6,23 @@ Tables and plots of evaluations alone are in :mod:`ctsdk.evaluation.tables` and 
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ctsdk.boxes import iou, xywh_to_xyxy
 from ctsdk.crops import import_cv2
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 from ctsdk.evaluation.comparing import check_comparable
 from ctsdk.evaluation.plots import TRACKER_COLOURS
+from ctsdk.evaluation.scores import Evaluation
 from ctsdk.evaluation.tables import Table
-from ctsdk.video import draw_box, draw_label, write_video
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from ctsdk.data.videos import Video
-    from ctsdk.evaluation.scores import Evaluation
-    from ctsdk.profiling import Profile
-    from ctsdk.video import Colour
+from ctsdk.profiling import Profile
+from ctsdk.video import Colour, draw_box, draw_label, write_video
 
 __all__ = ["TRACKER_COLOURS", "comparison_table", "save_side_by_side"]
 

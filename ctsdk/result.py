@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pydantic
+from torch import Tensor, nn
 
 from ctsdk.config import CompressionConfig
+from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.engine.stages import Initialisation, StagePlan
 from ctsdk.engine.student import build_student, trunk_depths
 from ctsdk.errors import CheckpointError, ConfigError
@@ -18,13 +21,6 @@ from ctsdk.plugins.adapters import load_adapter
 from ctsdk.storage.atomic import write_json
 from ctsdk.storage.bounded import MAX_DESCRIPTION_BYTES, read_bounded
 from ctsdk.weights import check_same_keys, read_safetensors, write_safetensors
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor, nn
-
-    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["CompressionResult", "holds_result", "load_result", "load_teacher"]
 

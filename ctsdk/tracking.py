@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from ctsdk.boxes import BoxPx
+from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.engine.session import CropSession, TrackingSession, TrackResult, clip_box
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import nn
-
-    from ctsdk.boxes import BoxPx
-    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["CropSession", "TrackResult", "TrackingSession", "clip_box", "track"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,19 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.crops import check_frame, import_cv2
 from ctsdk.data.images import IMAGE_SUFFIXES, natural_order, read_image
-from ctsdk.data.readers.video_files import open_video_file, read_capture
+from ctsdk.data.readers.video_files import VideoFile, open_video_file, read_capture
 from ctsdk.errors import DataError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
     import cv2
-    from numpy.typing import NDArray
-
-    from ctsdk.data.readers.video_files import VideoFile
 
 __all__ = ["Colour", "FrameSource", "draw_box", "draw_label", "open_frames", "write_video"]
 

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import safetensors
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from ctsdk.errors import CheckpointError, OutputError
 from ctsdk.storage.atomic import atomic_write
 from ctsdk.storage.bounded import MAX_DESCRIPTION_BYTES, open_regular
 from ctsdk.storage.torch_files import MAX_TENSORS, read_torch_file
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
 
 __all__ = [
     "check_same_keys",

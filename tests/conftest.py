@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import pytest
+from torch import Tensor
 
 from ctsdk.cli import main
 from ctsdk.data.synthetic.photographs import procedural_textures
+from ctsdk_ostrack.adapter import OSTrackAdapter
 from tests.golden.synthetic_weights import draw_all
 from tests.helpers.official_files import official_file
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from torch import Tensor
-
-    from ctsdk_ostrack.adapter import OSTrackAdapter
 
 OSTRACK_GOLDEN = Path(__file__).parent / "golden" / "ostrack"
 

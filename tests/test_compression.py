@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 import ctsdk
 from ctsdk.cli import main
 from tests.helpers.toy import toy_adapter, toy_batches, toy_config
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def warnings(caplog: pytest.LogCaptureFixture, tracker: ctsdk.TrackerAdapter, **changes: object) -> list[str]:

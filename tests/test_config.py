@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from ctsdk import CompressionConfig, ConfigError, TrainingConfig
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_defaults_are_the_papers() -> None:

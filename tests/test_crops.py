@@ -6,11 +6,12 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from ctsdk.crops import (
     box_in_crop,
@@ -22,9 +23,6 @@ from ctsdk.crops import (
 )
 from ctsdk.errors import DataError
 from tests.helpers import golden_sequence
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "ostrack_crops.json").read_text())["crops"]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 import ctsdk
 from ctsdk.own_modules import adapter_at, import_own_module
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    Write = Callable[[str, str], Path]
+Write = Callable[[str, str], Path]
 
 
 @pytest.fixture

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from rich.console import Console
 
 from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
+from ctsdk.evaluation.tables import Table
 from ctsdk.profiling import Profile
 from ctsdk.reporting import comparison_table, save_side_by_side
 from ctsdk.video import open_frames
 from tests.helpers.evaluations import evaluation, pooled_evaluation
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from ctsdk.evaluation.tables import Table
 
 TEACHER = Profile(params=86_600_000, macs=21_500_000_000, latency_ms=100.0, device="cpu", num_blocks=12)
 STUDENT = Profile(params=29_900_000, macs=7_300, latency_ms=40.0, device="cpu", num_blocks=4)

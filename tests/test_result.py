@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import torch
 
 import ctsdk
 from tests.helpers.toy import ToyAdapter, toy_adapter, toy_batches, toy_config
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

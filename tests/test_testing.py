@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 import ctsdk
 from ctsdk.engine.stages import plan_stages
@@ -16,12 +19,6 @@ from ctsdk.testing import CheckResult, adapter_checks, check_adapter, parametriz
 from ctsdk.tracking import CropSession
 from ctsdk.training.preflight import preflight_check
 from tests.helpers.toy import ToyAdapter, ToyTracker, toy_adapter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from numpy.typing import NDArray
-    from torch import Tensor, nn
 
 pytest.importorskip("cv2")
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import builtins
 import itertools
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ctsdk.data.readers.video_files import VideoFile
 from ctsdk.errors import DataError, OutputError
 from ctsdk.video import FrameSource, draw_box, draw_label, open_frames, write_video
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 
 def plain(grey: int, size_px: tuple[int, int] = (64, 48)) -> NDArray[np.uint8]:

@@ -14,9 +14,10 @@ import subprocess
 import sys
 import types
 import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,9 +27,6 @@ from torch import Tensor, nn
 from ctsdk.errors import CheckpointError, OutputError
 from ctsdk.storage.atomic import atomic_write, write_json
 from ctsdk.weights import check_same_keys, read_safetensors, read_tensors, write_safetensors
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 WEIGHTS = {"backbone.weight": torch.arange(6.0).reshape(2, 3), "head.bias": torch.tensor([1, 2])}
 

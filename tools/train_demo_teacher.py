@@ -13,12 +13,13 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from ctsdk import Batch
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
 from ctsdk.config import DataConfig
 from ctsdk.data.samples.augmentation import Augmentation
@@ -30,11 +31,6 @@ from ctsdk.evaluation.running import evaluate
 from ctsdk.weights import write_safetensors
 from ctsdk_ostrack.adapter import OSTrackAdapter
 from ctsdk_ostrack.model import Attention, OSTrack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ctsdk import Batch
 
 NUM_SEQUENCES, TRAINING_SEED = 20_000, 1
 

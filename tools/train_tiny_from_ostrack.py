@@ -16,15 +16,17 @@ import json
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from train_demo_teacher import learning_rate, training_batches
 
+from ctsdk import Batch, TrackerAdapter
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_cxcywh, xywh_to_xyxy
 from ctsdk.demo import held_out_videos
 from ctsdk.evaluation.running import evaluate
@@ -36,11 +38,6 @@ from ctsdk_ostrack.adapter import OSTrackAdapter
 from ctsdk_seqtrack.adapter import SeqTrackAdapter
 from ctsdk_seqtrack.losses import words_of_boxes
 from ctsdk_seqtrack.model import NUM_COORDINATES, KeysValues, PackedAttention
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from ctsdk import Batch, TrackerAdapter
 
 # How far a position is moved along directions that no block minds, in units of a token's channels.
 _POSITION_GAIN = 8.0

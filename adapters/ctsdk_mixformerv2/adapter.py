@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,28 +19,19 @@ from ctsdk import (
     Batch,
     CheckpointError,
     Prediction,
+    StagePlan,
     TrackerAdapter,
     TrackerSpec,
     TrackResult,
     Trunk,
 )
-from ctsdk.boxes import cxcywh_to_xyxy
+from ctsdk.boxes import BoxPx, cxcywh_to_xyxy
 from ctsdk.family import Family, detached_tensors, unknown_variant
 from ctsdk.tracking import CropSession
 from ctsdk_mixformerv2.losses import box_losses, complete_iou_loss, distribution_loss, score_divergence
 from ctsdk_mixformerv2.model import SIDES, Block, Memory, MixFormerV2
 from ctsdk_mixformerv2.variants import DEMO_WEIGHTS, VARIANTS, MixFormerV2Config, Tracking
 from ctsdk_mixformerv2.weights import config_of, from_official_layout, to_official_layout
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ctsdk import StagePlan
-    from ctsdk.boxes import BoxPx
 
 __all__ = ["MixFormerV2Adapter", "MixFormerV2Session"]
 

@@ -7,15 +7,12 @@ lib/utils/box_ops.py.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from ctsdk.boxes import cxcywh_to_xyxy, xywh_to_xyxy
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 __all__ = ["box_losses", "complete_iou_loss", "distribution_loss", "score_divergence"]
 

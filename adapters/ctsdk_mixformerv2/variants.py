@@ -6,15 +6,12 @@ tracking/test_mixformer.sh passes, with which the published results were made. `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ctsdk import TrackerSpec
 from ctsdk.family import CropGrid
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["DEMO_WEIGHTS", "VARIANTS", "MixFormerV2Config", "Tracking", "Variant"]
 

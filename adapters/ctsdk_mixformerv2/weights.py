@@ -9,19 +9,15 @@ Source: MCG-NJU/MixFormerV2 @ 1041438, lib/models/mixformer2_vit, lib/models/mix
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from ctsdk import CheckpointError
 from ctsdk.family import count_blocks
 from ctsdk_mixformerv2.model import position_table
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from ctsdk_mixformerv2.variants import MixFormerV2Config
+from ctsdk_mixformerv2.variants import MixFormerV2Config
 
 __all__ = ["config_of", "from_official_layout", "to_official_layout"]
 

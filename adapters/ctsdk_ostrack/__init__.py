@@ -5,13 +5,10 @@ Listing the adapters imports this module, so it imports the variants' names, and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import ctsdk
 from ctsdk_ostrack.variants import VARIANTS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @ctsdk.hookimpl

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from ctsdk import (
     Batch,
     CheckpointError,
     Prediction,
+    StagePlan,
     TrackerAdapter,
     TrackerSpec,
     Trunk,
@@ -23,12 +26,6 @@ from ctsdk_ostrack.losses import box_losses, centre_heat_map, focal_loss
 from ctsdk_ostrack.model import Block, OSTrack, TrunkState, decode_boxes
 from ctsdk_ostrack.variants import DEMO_WEIGHTS, VARIANTS, OSTrackConfig
 from ctsdk_ostrack.weights import config_of, from_official_layout, to_official_layout
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from ctsdk import StagePlan
 
 __all__ = ["OSTrackAdapter", "OSTrackSession"]
 

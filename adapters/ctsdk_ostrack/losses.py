@@ -5,15 +5,11 @@ Source: botaoye/OSTrack @ 33b5e12, lib/train/actors/ostrack.py, lib/utils/{focal
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from ctsdk.boxes import cxcywh_to_xyxy, generalized_iou, xywh_to_xyxy
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 __all__ = ["box_losses", "centre_heat_map", "focal_loss"]
 

@@ -6,15 +6,12 @@ experiments/compresstracker/*.yaml. ``tiny`` is ctsdk's own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ctsdk import TrackerSpec
 from ctsdk.family import CropGrid
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["DEMO_WEIGHTS", "VARIANTS", "OSTrackConfig", "Variant"]
 

@@ -12,17 +12,13 @@ Source: botaoye/OSTrack @ 33b5e12; LingyiHongfd/CompressTracker @ efd98ec, lib/m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from ctsdk.family import count_blocks
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from ctsdk_ostrack.variants import OSTrackConfig
+from ctsdk_ostrack.variants import OSTrackConfig
 
 __all__ = ["config_of", "from_official_layout", "to_official_layout"]
 

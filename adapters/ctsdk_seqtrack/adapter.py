@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,20 +24,13 @@ from ctsdk import (
     TrackResult,
     Trunk,
 )
+from ctsdk.boxes import BoxPx
 from ctsdk.family import Family, detached_tensors, unknown_variant
 from ctsdk.tracking import CropSession
 from ctsdk_seqtrack.losses import cross_entropy, words_divergence, words_of_boxes
 from ctsdk_seqtrack.model import NUM_COORDINATES, SeqTrack, boxes_of_words, write_box
 from ctsdk_seqtrack.variants import DEMO_WEIGHTS, VARIANTS, SeqTrackConfig, Tracking, find_variant, variant_name
 from ctsdk_seqtrack.weights import config_of, from_official_layout, to_official_layout
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from ctsdk.boxes import BoxPx
 
 __all__ = ["SeqTrackAdapter", "SeqTrackSession"]
 

@@ -5,15 +5,11 @@ Source: microsoft/VideoX @ 1744b21, SeqTrack/lib/train/actors/seqtrack.py, SeqTr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from ctsdk_seqtrack.model import NUM_COORDINATES
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 __all__ = ["cross_entropy", "words_divergence", "words_of_boxes"]
 

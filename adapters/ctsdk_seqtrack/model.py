@@ -11,8 +11,9 @@ Source: Chen et al., SeqTrack: Sequence to Sequence Learning for Visual Object T
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from timm import layers
@@ -21,9 +22,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ctsdk_seqtrack.variants import SeqTrackConfig
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = ["NUM_COORDINATES", "DecoderLayer", "SeqTrack", "SeqTrackConfig", "boxes_of_words", "write_box"]
 

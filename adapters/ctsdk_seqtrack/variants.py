@@ -7,15 +7,12 @@ SeqTrack/lib/models/seqtrack/vit.py. ``tiny`` is ctsdk's own.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ctsdk import TrackerSpec
 from ctsdk.family import CropGrid
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["DEMO_WEIGHTS", "VARIANTS", "SeqTrackConfig", "Tracking", "Variant", "find_variant", "variant_name"]
 

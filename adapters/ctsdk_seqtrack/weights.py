@@ -11,19 +11,14 @@ Source: microsoft/VideoX @ 1744b21, SeqTrack/lib/models/seqtrack.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from ctsdk.family import block_number, count_blocks
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from ctsdk_seqtrack.variants import SeqTrackConfig
+from ctsdk_seqtrack.variants import SeqTrackConfig
 
 __all__ = ["config_of", "from_official_layout", "to_official_layout"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from textwrap import indent
-from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,9 +12,7 @@ from rich.text import Text
 
 import ctsdk
 from ctsdk.cli.options import JsonFlag, PluginOptions, print_json
-
-if TYPE_CHECKING:
-    from ctsdk.plugins import PluginInfo
+from ctsdk.plugins import PluginInfo
 
 __all__ = ["adapters"]
 

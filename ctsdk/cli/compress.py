@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
+from torch import nn
 
 import ctsdk
 from ctsdk.cli.options import FolderToWrite, PluginOptions
 from ctsdk.cli.trackers import split_name
+from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.errors import ConfigError
 from ctsdk.profiling import measure_trackers
 from ctsdk.ranks import is_first_rank
 from ctsdk.reporting import comparison_table
 from ctsdk.storage.atomic import atomic_write
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["compress"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -15,13 +15,10 @@ from rich.text import Text
 from tqdm.auto import tqdm
 
 from ctsdk.cli.options import JsonFlag, print_json
-from ctsdk.data.checking import FramesToRead, check_dataset
+from ctsdk.data.checking import DatasetReport, FramesToRead, check_dataset
+from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.formats import list_dataset_formats, open_dataset
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    from ctsdk.data.checking import DatasetReport
-    from ctsdk.data.datasets import VideoDataset
 
 __all__ = ["check", "formats"]
 

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from ctsdk.cli.options import FolderToWrite, ProtocolOptions
 from ctsdk.cli.reports import check_plots, draw_plots, print_evaluations, write_tables
-from ctsdk.cli.trackers import TrackerName, TrackerOptions, load_trackers
+from ctsdk.cli.trackers import NamedTracker, TrackerName, TrackerOptions, load_trackers
+from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.formats import open_dataset
 from ctsdk.errors import ConfigError
 from ctsdk.evaluation.running import PREDICTIONS_FOLDER, track_dataset
 from ctsdk.evaluation.running import evaluate as evaluate_tracker
+from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol
 from ctsdk.ranks import is_first_rank
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from ctsdk.cli.trackers import NamedTracker
-    from ctsdk.data.datasets import VideoDataset
-    from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol
 
 __all__ = ["evaluate"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
-from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
@@ -27,9 +27,6 @@ from ctsdk.cli.profile import profile
 from ctsdk.cli.score import score
 from ctsdk.cli.track import track
 from ctsdk.errors import CtsdkError, TrainingInterruptedError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 __all__ = ["app", "main"]
 

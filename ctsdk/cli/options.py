@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, TypeAlias
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 from cyclopts.validators import Path as PathRule
 
 from ctsdk.boxes import BoxPx
+from ctsdk.data.datasets import VideoDataset
 from ctsdk.evaluation.protocols.names import ProtocolName, make_protocol
+from ctsdk.evaluation.scores import EvaluationProtocol
 from ctsdk.own_modules import import_plugin
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from cyclopts import Token
-
-    from ctsdk.data.datasets import VideoDataset
-    from ctsdk.evaluation.scores import EvaluationProtocol
 
 __all__ = [
     "BoxOption",

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 from rich.console import Console
 
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.evaluation.comparing import compare
 from ctsdk.evaluation.plots import save_plots
+from ctsdk.evaluation.scores import Evaluation
 from ctsdk.evaluation.tables import attribute_table, figure_table, video_table
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from ctsdk.evaluation.scores import Evaluation
 
 __all__ = ["check_plots", "draw_plots", "print_evaluations", "write_tables"]
 

@@ -7,30 +7,25 @@ import itertools
 import logging
 import math
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import Annotated, TextIO
 
+import numpy as np
 from cyclopts import Parameter
 from cyclopts.validators import Number
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from ctsdk.boxes import BoxPx
 from ctsdk.cli.options import BoxOption, FileToWrite
-from ctsdk.cli.trackers import TrackerName, TrackerOptions, load_tracker
+from ctsdk.cli.trackers import NamedTracker, TrackerName, TrackerOptions, load_tracker
+from ctsdk.engine.session import TrackResult
 from ctsdk.reporting import TRACKER_COLOURS
 from ctsdk.storage.atomic import atomic_write
 from ctsdk.tracking import track as track_target
 from ctsdk.video import draw_box, draw_label, open_frames, write_video
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ctsdk.boxes import BoxPx
-    from ctsdk.cli.trackers import NamedTracker
-    from ctsdk.engine.session import TrackResult
 
 __all__ = ["track"]
 

@@ -15,20 +15,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
+from torch import nn
 
 import ctsdk
 from ctsdk.cli.options import PluginOptions
 from ctsdk.device import pick_device
+from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.errors import AdapterNotFoundError, ConfigError
 from ctsdk.result import holds_result, load_teacher
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["NamedTracker", "TrackerName", "TrackerOptions", "load_tracker", "load_trackers", "split_name"]
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import pydantic
 from pydantic import Field
 
 from ctsdk.config.data import DataConfig
 from ctsdk.config.section import Count, NotNegative, Positive, Section, Share
-from ctsdk.config.values import copy_values, override, read_values
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from ctsdk.config.values import Overrides
+from ctsdk.config.values import Overrides, copy_values, override, read_values
 
 __all__ = [
     "AdapterConfig",

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pydantic
 from pydantic import Field
 
 from ctsdk.config.messages import explain
 from ctsdk.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["Count", "NotNegative", "Positive", "Section", "Share"]
 

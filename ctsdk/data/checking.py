@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.images import IMAGE_SUFFIXES
 from ctsdk.data.readers.frames import ImageFiles
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import ArrayLike
-
-    from ctsdk.data.datasets import VideoDataset
-    from ctsdk.data.videos import Video
 
 __all__ = ["DatasetReport", "Fault", "FramesToRead", "check_dataset"]
 

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import unquote
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.errors import AdapterContractError, ConfigError, did_you_mean
 from ctsdk.plugins.discovery import list_plugins, register, summary_of, using
+from ctsdk.plugins.info import PluginInfo
 from ctsdk.plugins.kind import Kind, check_strings, hookspec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from ctsdk.plugins.info import PluginInfo
 
 __all__ = [
     "API_VERSION",

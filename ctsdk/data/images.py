@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from pathlib import Path, PurePath
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.crops import import_cv2
 from ctsdk.errors import DataError
 from ctsdk.storage.bounded import read_bounded
-
-if TYPE_CHECKING:
-    from pathlib import Path, PurePath
-
-    from numpy.typing import NDArray
 
 __all__ = ["IMAGE_SUFFIXES", "decode_image", "natural_order", "read_image"]
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +20,9 @@ from torch.nn import functional as F
 from ctsdk.boxes import cxcywh_to_xyxy, generalized_iou
 from ctsdk.engine.batch import Batch, Prediction, TrackerSpec
 from ctsdk.engine.session import CropSession, TrackingSession
+from ctsdk.engine.stages import StagePlan
+from ctsdk.engine.trunk import Trunk
 from ctsdk.errors import AdapterContractError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from ctsdk.engine.stages import StagePlan
-    from ctsdk.engine.trunk import Trunk
 
 __all__ = ["TrackerAdapter"]
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from torch import Tensor
 
+from ctsdk.engine.adapter import TrackerAdapter
+from ctsdk.engine.batch import Prediction
 from ctsdk.errors import AdapterContractError
-
-if TYPE_CHECKING:
-    from ctsdk.engine.adapter import TrackerAdapter
-    from ctsdk.engine.batch import Prediction
 
 __all__ = ["THOROUGH_CHECK", "boxes_fault", "losses_fault", "named_losses"]
 

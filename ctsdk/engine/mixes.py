@@ -10,22 +10,17 @@ replacement training; LingyiHongfd/CompressTracker @ efd98ec, lib/train/actors/c
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+from torch import Tensor, nn
 
+from ctsdk.engine.adapter import TrackerAdapter
+from ctsdk.engine.batch import Batch
+from ctsdk.engine.stages import StagePlan
 from ctsdk.errors import AdapterContractError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from torch import Tensor, nn
-
-    from ctsdk.engine.adapter import TrackerAdapter
-    from ctsdk.engine.batch import Batch
-    from ctsdk.engine.stages import StagePlan
 
 __all__ = ["Mix", "StageRecorder", "all_student", "all_teacher", "draw_mix", "mixed"]
 

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, TypeAlias, TypedDict, TypeVar, Unpack
+from pathlib import Path
+from typing import TypeAlias, TypedDict, TypeVar, Unpack
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.engine.batch import Batch, Prediction, TrackerSpec
+from ctsdk.engine.session import TrackingSession
+from ctsdk.engine.stages import StagePlan
 from ctsdk.engine.trunk import Trunk
 from ctsdk.errors import AdapterContractError, did_you_mean
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from torch import nn
-
-    from ctsdk.engine.session import TrackingSession
-    from ctsdk.engine.stages import StagePlan
 
 __all__ = ["ModuleAdapter", "OptionalMethods"]
 

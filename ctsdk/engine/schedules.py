@@ -7,10 +7,9 @@ progressive replacement.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from ctsdk.config import ReplacementConfig
+from ctsdk.config import ReplacementConfig
 
 __all__ = [
     "ConstantSchedule",

@@ -10,20 +10,17 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from ctsdk.boxes import BoxPx
 from ctsdk.crops import box_in_crop, check_box_in_frame, check_frame, crop_square, normalise
 from ctsdk.engine.batch import Batch, Prediction, TrackerSpec
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor, nn
-
-    from ctsdk.boxes import BoxPx
 
 __all__ = ["CropSession", "SessionAdapter", "TrackResult", "TrackingSession", "clip_box"]
 

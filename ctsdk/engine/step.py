@@ -5,24 +5,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ctsdk.config import CompressionConfig
+from ctsdk.engine.adapter import TrackerAdapter
+from ctsdk.engine.batch import Batch
 from ctsdk.engine.faults import named_losses
 from ctsdk.engine.imitation import imitation_by_stage
 from ctsdk.engine.mixes import Mix, StageRecorder, mixed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from ctsdk.config import CompressionConfig
-    from ctsdk.engine.adapter import TrackerAdapter
-    from ctsdk.engine.batch import Batch
-    from ctsdk.engine.stages import StagePlan
+from ctsdk.engine.stages import StagePlan
 
 __all__ = ["StepLosses", "frozen", "own_randomness", "seed_step", "step_losses"]
 

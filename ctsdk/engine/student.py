@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from ctsdk.engine.adapter import TrackerAdapter
+from ctsdk.engine.stages import StagePlan
 from ctsdk.errors import AdapterContractError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from ctsdk.engine.adapter import TrackerAdapter
-    from ctsdk.engine.stages import StagePlan
 
 __all__ = ["build_student", "trunk_depths"]
 

@@ -9,20 +9,14 @@ The interval does not show how far a metric moves when a tracker is trained agai
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.errors import ConfigError, DataError
-from ctsdk.evaluation.scores import repetitions_by_name
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from ctsdk.evaluation.scores import Evaluation, VideoScore
+from ctsdk.evaluation.scores import Evaluation, VideoScore, repetitions_by_name
 
 __all__ = ["CONFIDENCE", "Comparison", "check_comparable", "compare"]
 

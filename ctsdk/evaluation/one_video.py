@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import nn
 
+from ctsdk.data.videos import Video
+from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.errors import CtsdkError
 from ctsdk.evaluation.results.predictions import TrackedVideo
 from ctsdk.tracking import track
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from numpy.typing import NDArray
-    from torch import nn
-
-    from ctsdk.data.videos import Video
-    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["track_video"]
 

@@ -5,6 +5,7 @@ The same evaluations give the same bytes. The global state of matplotlib stays a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,14 +14,11 @@ import numpy as np
 
 from ctsdk.errors import ConfigError
 from ctsdk.evaluation.comparing import check_comparable
+from ctsdk.evaluation.scores import Evaluation
 from ctsdk.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from matplotlib.axes import Axes
-
-    from ctsdk.evaluation.scores import Evaluation
 
 __all__ = ["TRACKER_COLOURS", "save_plot", "save_plots"]
 

@@ -5,19 +5,15 @@ A data set is a :class:`~ctsdk.data.datasets.VideoDataset` or any videos.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 from ctsdk.evaluation.protocols.names import make_protocol
 from ctsdk.evaluation.scores import EvaluationProtocol
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from ctsdk.data.videos import Video
 
 __all__ = ["check_scorable", "choose_protocol", "dataset_name", "dataset_title", "read_videos"]
 

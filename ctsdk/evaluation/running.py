@@ -17,32 +17,26 @@ With a folder, these files are written:
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
+from torch import nn
 from tqdm.auto import tqdm
 
+from ctsdk.data.videos import Video
+from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.evaluation.preparing import check_scorable, choose_protocol, dataset_name, dataset_title, read_videos
 from ctsdk.evaluation.results.manifest import Manifest
-from ctsdk.evaluation.results.predictions import PredictionFolder
+from ctsdk.evaluation.results.predictions import PredictionFolder, TrackedVideo
 from ctsdk.evaluation.score_files import SCORES_FILE, write_scores
-from ctsdk.evaluation.scores import Evaluation
+from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol
 from ctsdk.evaluation.workers import TrackingJob
 from ctsdk.ranks import Ranks, open_ranks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from torch import nn
-
-    from ctsdk.data.videos import Video
-    from ctsdk.engine.adapter import TrackerAdapter
-    from ctsdk.evaluation.results.predictions import TrackedVideo
-    from ctsdk.evaluation.scores import EvaluationProtocol
 
 __all__ = ["PREDICTIONS_FOLDER", "SCORES_FILE", "evaluate", "score_tracked", "track_dataset"]
 

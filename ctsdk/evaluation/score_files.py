@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
+from ctsdk.evaluation.scores import Evaluation
 from ctsdk.evaluation.tables import attribute_table, frames_per_second, video_table
 from ctsdk.storage.atomic import write_json
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from ctsdk.evaluation.scores import Evaluation
 
 __all__ = ["SCORES_FILE", "write_scores"]
 

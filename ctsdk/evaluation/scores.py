@@ -7,20 +7,15 @@ the name of its protocol.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from ctsdk.data.videos import Video
 
 __all__ = ["Evaluation", "EvaluationProtocol", "VideoScore", "boxes_to_score", "repetitions_by_name", "stack_curves"]
 

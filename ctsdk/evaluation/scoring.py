@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from ctsdk.data.datasets import VideoDataset
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 from ctsdk.evaluation.preparing import choose_protocol
 from ctsdk.evaluation.protocols.trackingnet import TrackingNetProtocol
-from ctsdk.evaluation.results.reading import find_results
-from ctsdk.evaluation.scores import Evaluation
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ctsdk.data.datasets import VideoDataset
-    from ctsdk.data.videos import Video
-    from ctsdk.evaluation.results.reading import ResultFiles
-    from ctsdk.evaluation.scores import EvaluationProtocol, VideoScore
+from ctsdk.evaluation.results.reading import ResultFiles, find_results
+from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol, VideoScore
 
 __all__ = ["score_results"]
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
@@ -17,14 +19,8 @@ from rich.text import Text
 
 from ctsdk.errors import ConfigError
 from ctsdk.evaluation.comparing import check_comparable
-from ctsdk.evaluation.scores import repetitions_by_name
+from ctsdk.evaluation.scores import Evaluation, VideoScore, repetitions_by_name
 from ctsdk.storage.atomic import atomic_write
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
-
-    from ctsdk.evaluation.scores import Evaluation, VideoScore
 
 __all__ = [
     "Cell",

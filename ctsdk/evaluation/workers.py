@@ -14,6 +14,7 @@ import signal
 import tempfile
 import threading
 import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -21,22 +22,16 @@ from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import connection, get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from ctsdk.crops import import_cv2
+from ctsdk.data.videos import Video
+from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.errors import ConfigError, CtsdkError
 from ctsdk.evaluation.one_video import track_video
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
-
-    from torch import nn
-
-    from ctsdk.data.videos import Video
-    from ctsdk.engine.adapter import TrackerAdapter
-    from ctsdk.evaluation.results.predictions import TrackedVideo
+from ctsdk.evaluation.results.predictions import TrackedVideo
 
 __all__ = ["TrackingJob"]
 

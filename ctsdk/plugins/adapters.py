@@ -7,8 +7,10 @@ or offered by a package, through the entry-point group ``ctsdk.adapters`` and th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from pathlib import Path
+from typing import Final, TypeVar
 
 from torch import nn
 
@@ -16,14 +18,9 @@ from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.engine.batch import TrackerSpec
 from ctsdk.errors import AdapterContractError, AdapterNotFoundError
 from ctsdk.plugins.discovery import list_plugins, path_of, register, summary_of, using
+from ctsdk.plugins.info import PluginInfo
 from ctsdk.plugins.kind import Kind, check_strings, hookimpl, hookspec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from ctsdk.plugins.info import PluginInfo
-    from ctsdk.plugins.source import Source
+from ctsdk.plugins.source import Source
 
 __all__ = [
     "API_VERSION",

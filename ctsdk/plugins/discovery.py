@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from ctsdk.errors import AdapterContractError, did_you_mean
+from ctsdk.errors import AdapterContractError, CtsdkError, did_you_mean
 from ctsdk.plugins.info import PluginInfo
+from ctsdk.plugins.kind import Kind, PluginT
 from ctsdk.plugins.source import Source, Unusable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ctsdk.errors import CtsdkError
-    from ctsdk.plugins.kind import Kind, PluginT
 
 __all__ = ["clear_registered", "list_plugins", "path_of", "register", "registered_paths", "summary_of", "using"]
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import pluggy
 
-from ctsdk.errors import AdapterContractError
-
-if TYPE_CHECKING:
-    from ctsdk.errors import CtsdkError
+from ctsdk.errors import AdapterContractError, CtsdkError
 
 __all__ = ["Kind", "PluginT", "check_strings", "hookimpl", "hookspec"]
 

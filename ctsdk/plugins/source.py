@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Generic
+from typing import Generic
 
 import pluggy
 
-from ctsdk.errors import AdapterContractError
-from ctsdk.plugins.kind import PluginT
-
-if TYPE_CHECKING:
-    from importlib import metadata
-
-    from ctsdk.errors import CtsdkError
-    from ctsdk.plugins.info import PluginInfo, Status
-    from ctsdk.plugins.kind import Kind
+from ctsdk.errors import AdapterContractError, CtsdkError
+from ctsdk.plugins.info import PluginInfo, Status
+from ctsdk.plugins.kind import Kind, PluginT
 
 __all__ = ["Source", "Unusable"]
 

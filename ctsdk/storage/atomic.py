@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ctsdk.errors import OutputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["atomic_write", "write_json"]
 

@@ -10,12 +10,10 @@ import io
 import os
 import stat
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from pathlib import Path
+from typing import Final
 
 __all__ = ["MAX_DESCRIPTION_BYTES", "open_regular", "open_zip", "read_bounded"]
 

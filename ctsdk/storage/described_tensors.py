@@ -8,17 +8,14 @@ Source: pytorch/pytorch @ v2.6.0, torch/_utils.py.
 from __future__ import annotations
 
 import math
-from typing import IO, TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import IO, Any, Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ctsdk.storage.pickles import Call, Global, PersistentId
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
 
 __all__ = ["build_tensor", "is_tensor", "parse_storage", "read_storage_bytes"]
 

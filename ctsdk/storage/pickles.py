@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import pickletools
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+from typing import IO, Any, Final
 
 __all__ = ["Call", "Global", "PersistentId", "PickleReader", "unsafe_names"]
 

@@ -14,19 +14,17 @@ import functools
 import io
 import zipfile
 from collections import Counter
-from typing import IO, TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Final
+
+import torch
+from torch import Tensor
 
 from ctsdk.errors import CheckpointError
 from ctsdk.storage.bounded import MAX_DESCRIPTION_BYTES, open_regular, open_zip
 from ctsdk.storage.described_tensors import build_tensor, is_tensor, parse_storage, read_storage_bytes
 from ctsdk.storage.pickles import Call, PickleReader, unsafe_names
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    import torch
-    from torch import Tensor
 
 __all__ = ["MAX_TENSORS", "read_torch_file"]
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import nn
 
+from ctsdk.boxes import BoxPx
+from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.testing.forward import check_boxes_are_shares_of_the_crop, check_losses_are_finite_scalars
 from ctsdk.testing.promise import promise, require, setting
 from ctsdk.tracking import track
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from torch import nn
-
-    from ctsdk.boxes import BoxPx
-    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = [
     "check_session_is_deterministic",

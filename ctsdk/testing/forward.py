@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import random
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
+from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.engine.faults import boxes_fault, losses_fault
 from ctsdk.engine.step import frozen
 from ctsdk.testing.promise import promise, require, setting
-
-if TYPE_CHECKING:
-    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = [
     "check_boxes_are_shares_of_the_crop",

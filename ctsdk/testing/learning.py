@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from ctsdk.compression import compress
 from ctsdk.config import CompressionConfig
+from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.engine.mixes import all_student
 from ctsdk.engine.stages import plan_stages
 from ctsdk.engine.step import frozen, step_losses
 from ctsdk.engine.student import build_student, trunk_depths
+from ctsdk.result import CompressionResult
 from ctsdk.testing.mixes import check_every_mix_runs, check_stage_tokens_have_one_shape
 from ctsdk.testing.promise import few_stages, promise, require
-
-if TYPE_CHECKING:
-    from ctsdk.engine.adapter import TrackerAdapter
-    from ctsdk.result import CompressionResult
 
 __all__ = [
     "check_a_teacher_as_student_imitates_perfectly",

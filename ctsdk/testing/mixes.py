@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor, nn
 
 from ctsdk.config import CompressionConfig
+from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.engine.mixes import StageRecorder, all_student, all_teacher, mixed
 from ctsdk.engine.step import frozen, step_losses
 from ctsdk.testing.forward import (
@@ -15,13 +17,6 @@ from ctsdk.testing.forward import (
     check_spec_is_what_predict_takes,
 )
 from ctsdk.testing.promise import differences, every_mix, promise, require, setting
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from torch import Tensor, nn
-
-    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = [
     "check_all_student_mix_is_the_student",

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 import torch
+from torch import nn
 
-from ctsdk.engine.stages import plan_stages
+from ctsdk.engine.adapter import TrackerAdapter
+from ctsdk.engine.batch import Batch, Prediction
+from ctsdk.engine.mixes import Mix
+from ctsdk.engine.stages import StagePlan, plan_stages
 from ctsdk.engine.student import build_student, trunk_depths
 from ctsdk.errors import AdapterContractError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from typing import TypeAlias
+Check: TypeAlias = Callable[[TrackerAdapter], None]
 
-    from torch import nn
-
-    from ctsdk.engine.adapter import TrackerAdapter
-    from ctsdk.engine.batch import Batch, Prediction
-    from ctsdk.engine.mixes import Mix
-    from ctsdk.engine.stages import StagePlan
-
-    Check: TypeAlias = Callable[[TrackerAdapter], None]
 
 __all__ = [
     "PROMISES",

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
+from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.errors import AdapterContractError
 from ctsdk.plugins.adapters import load_adapter
 from ctsdk.testing import following, forward, learning, mixes, saving
-from ctsdk.testing.promise import PROMISES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from ctsdk.engine.adapter import TrackerAdapter
-    from ctsdk.testing.promise import Check, Promise
+from ctsdk.testing.promise import PROMISES, Check, Promise
 
 __all__ = ["CheckResult", "adapter_checks", "check_adapter", "parametrize_with_checks"]
 

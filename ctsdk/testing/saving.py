@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
+from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.engine.step import frozen
 from ctsdk.engine.student import build_student
 from ctsdk.errors import CtsdkError
@@ -13,13 +15,6 @@ from ctsdk.testing.forward import check_boxes_are_shares_of_the_crop, check_loss
 from ctsdk.testing.learning import short_run
 from ctsdk.testing.mixes import check_every_mix_runs
 from ctsdk.testing.promise import differences, promise, require, setting
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["check_official_layout_round_trip", "check_student_reloads_from_its_state_dict"]
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["autocast", "channels_last", "compile_blocks", "make_scaler", "recompute_blocks"]
 

@@ -6,9 +6,10 @@ A step of N processes equals a step of one process with the same batch; each pro
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,10 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ctsdk.ranks import Ranks
+from ctsdk.ranks import Ranks
 
 __all__ = ["average_gradients", "batch_norm_over_ranks"]
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from ctsdk.engine.batch import Batch
-    from ctsdk.engine.mixes import Mix
-    from ctsdk.engine.step import StepLosses
+from ctsdk.engine.batch import Batch
+from ctsdk.engine.mixes import Mix
+from ctsdk.engine.step import StepLosses
 
 __all__ = ["find_source", "gradients_not_finite", "weights_not_finite"]
 

@@ -10,38 +10,32 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from signal import Signals
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from tqdm.auto import tqdm
 
 from ctsdk.data.samples.feed import explain_worker_deaths, next_step, refuse_larger_step
 from ctsdk.device import pick_device
-from ctsdk.engine.step import frozen, own_randomness
+from ctsdk.engine.batch import Batch
+from ctsdk.engine.step import StepLosses, frozen, own_randomness
 from ctsdk.errors import ConfigError, TrainingError, TrainingInterruptedError
 from ctsdk.fingerprint import fingerprint
 from ctsdk.ranks import Ranks
 from ctsdk.training.acceleration import channels_last, compile_blocks, recompute_blocks
 from ctsdk.training.divergence import weights_not_finite
 from ctsdk.training.interruption import Interruption
-from ctsdk.training.metrics import MetricsLog, Pace
+from ctsdk.training.metrics import MetricsLog, OnMetrics, Pace
 from ctsdk.training.preflight import preflight_check
-from ctsdk.training.states import adjustments
+from ctsdk.training.samples import Samples
+from ctsdk.training.states import States, adjustments
 from ctsdk.training.stepper import NotFiniteError, Stepper
 from ctsdk.training.validation import validate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from ctsdk.engine.batch import Batch
-    from ctsdk.engine.step import StepLosses
-    from ctsdk.training.metrics import OnMetrics
-    from ctsdk.training.samples import Samples
-    from ctsdk.training.states import States
 
 __all__ = ["Trainer"]
 

@@ -13,20 +13,16 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Mapping
+from io import FileIO
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 
 from ctsdk.errors import TrainingError
+from ctsdk.ranks import Ranks
 from ctsdk.storage.atomic import atomic_write
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from io import FileIO
-    from pathlib import Path
-
-    from ctsdk.ranks import Ranks
 
 __all__ = ["METRICS_FILE", "PACE_FILE", "MetricsLog", "OnMetrics", "Pace", "peak_memory_mib"]
 

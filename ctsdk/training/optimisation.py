@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import torch
+from torch import nn
 
+from ctsdk.config import TrainingConfig
 from ctsdk.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import nn
-
-    from ctsdk.config import TrainingConfig
 
 __all__ = ["check_groups", "make_optimizer", "rate_factor"]
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 
+from ctsdk.engine.batch import Batch
 from ctsdk.engine.faults import THOROUGH_CHECK, boxes_fault
 from ctsdk.engine.mixes import all_teacher
+from ctsdk.engine.step import StepLosses
 from ctsdk.errors import AdapterContractError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ctsdk.engine.batch import Batch
-    from ctsdk.engine.step import StepLosses
 
 __all__ = ["preflight_check"]
 

@@ -11,19 +11,17 @@ import platform
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 
+from ctsdk.engine.adapter import TrackerAdapter
+from ctsdk.engine.batch import Batch
 from ctsdk.errors import OutputError, TrainingError, TrainingInterruptedError
 from ctsdk.fingerprint import fingerprint
 from ctsdk.storage.atomic import write_json
 from ctsdk.storage.bounded import MAX_DESCRIPTION_BYTES, read_bounded
-
-if TYPE_CHECKING:
-    from ctsdk.engine.adapter import TrackerAdapter
-    from ctsdk.engine.batch import Batch
 
 __all__ = ["RECORD_FILE", "Start", "batch_fingerprint", "hardware", "versions"]
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
+from ctsdk.config import CompressionConfig
 from ctsdk.data.samples.feed import endless, not_iterable, validation_share
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from ctsdk.config import CompressionConfig
-    from ctsdk.engine.batch import Batch, TrackerSpec
-    from ctsdk.ranks import Ranks
+from ctsdk.engine.batch import Batch, TrackerSpec
+from ctsdk.ranks import Ranks
 
 __all__ = ["CallersBatches", "ConfiguredData", "Samples", "choose_samples"]
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from ctsdk.config import differences
+from ctsdk.config import CompressionConfig, differences
 from ctsdk.errors import OutputError, TrainingError
 from ctsdk.storage.atomic import atomic_write
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from ctsdk.config import CompressionConfig
 
 __all__ = ["STATES_FOLDER", "States", "adjustments"]
 

@@ -8,29 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ctsdk.engine.batch import Batch
 from ctsdk.engine.mixes import Mix, draw_mix
 from ctsdk.engine.schedules import make_schedule
-from ctsdk.engine.step import seed_step
+from ctsdk.engine.step import StepLosses, seed_step
 from ctsdk.errors import ConfigError
+from ctsdk.ranks import Ranks
 from ctsdk.training.acceleration import autocast, make_scaler
 from ctsdk.training.distribution import average_gradients, batch_norm_over_ranks
 from ctsdk.training.divergence import find_source, gradients_not_finite
 from ctsdk.training.optimisation import check_groups, make_optimizer, rate_factor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from ctsdk.engine.batch import Batch
-    from ctsdk.engine.step import StepLosses
-    from ctsdk.ranks import Ranks
 
 __all__ = ["NotFiniteError", "Stepper"]
 

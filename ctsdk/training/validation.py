@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 
 from ctsdk.boxes import cxcywh_to_xyxy, iou, xywh_to_xyxy
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ctsdk.engine.batch import Batch
-    from ctsdk.engine.step import StepLosses
-    from ctsdk.ranks import Ranks
+from ctsdk.engine.batch import Batch
+from ctsdk.engine.step import StepLosses
+from ctsdk.ranks import Ranks
 
 __all__ = ["validate"]
 

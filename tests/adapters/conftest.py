@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from torch import Tensor
 
+from ctsdk_mixformerv2.adapter import MixFormerV2Adapter
 from tests.golden.synthetic_weights import draw
 from tests.helpers.official_files import official_file
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch import Tensor
-
-    from ctsdk_mixformerv2.adapter import MixFormerV2Adapter
 
 MIXFORMERV2_LAYOUT = Path(__file__).parents[1] / "golden" / "mixformerv2" / "layout.json"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import ctsdk
@@ -17,11 +18,6 @@ from ctsdk.engine.stages import StagePlan
 from ctsdk_mixformerv2.adapter import MixFormerV2Adapter
 from ctsdk_mixformerv2.model import MixFormerV2, MixFormerV2Config, position_table
 from tests.golden.synthetic_weights import image
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "mixformerv2"
 # The official name of a side by the row of our logits.

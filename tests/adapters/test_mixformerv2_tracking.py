@@ -6,26 +6,22 @@ import json
 import math
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 import ctsdk
-from ctsdk import DataError
+from ctsdk import DataError, Prediction, TrackResult
+from ctsdk.boxes import BoxPx
 from ctsdk.crops import box_in_crop, crop_square
 from ctsdk.tracking import CropSession
 from ctsdk_mixformerv2.adapter import MixFormerV2Adapter, MixFormerV2Session
 from ctsdk_mixformerv2.variants import VARIANTS, Tracking
 from tests.golden.mixformerv2 import sequence
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from ctsdk import Prediction, TrackResult
-    from ctsdk.boxes import BoxPx
 
 TRACKING: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "golden" / "mixformerv2" / "tracking.json").read_text()

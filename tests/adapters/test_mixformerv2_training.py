@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +17,6 @@ from ctsdk.engine.stages import StagePlan
 from ctsdk.testing import parametrize_with_checks
 from ctsdk_mixformerv2.adapter import MixFormerV2Adapter
 from ctsdk_mixformerv2.model import Block, MixFormerV2
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 CONFIG = ctsdk.CompressionConfig.from_mapping(
     {"stages": 4, "training": {"steps": 3, "batch_size": 2, "device": "cpu", "learning_rate": 1e-3}}

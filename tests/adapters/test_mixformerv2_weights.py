@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
@@ -19,9 +20,6 @@ from ctsdk_mixformerv2.adapter import MixFormerV2Adapter
 from ctsdk_mixformerv2.model import MixFormerV2, MixFormerV2Config, position_table
 from ctsdk_mixformerv2.variants import VARIANTS
 from tests.helpers.official_files import light_tensors
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 LAYOUT: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "mixformerv2" / "layout.json").read_text())
 BASE = "mixformer2_vit_online_288_depth8_score"

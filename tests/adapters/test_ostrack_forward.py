@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -19,11 +20,6 @@ from ctsdk_ostrack.adapter import OSTrackAdapter, OSTrackSession
 from ctsdk_ostrack.model import OSTrack, OSTrackConfig, TrunkState, decode_boxes
 from ctsdk_ostrack.variants import VARIANTS
 from tests.golden.synthetic_weights import image
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ostrack"
 FIGURES = json.loads((GOLDEN / "forward.json").read_text())

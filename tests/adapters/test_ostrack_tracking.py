@@ -5,21 +5,17 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from ctsdk import Prediction
 from ctsdk.crops import crop_window
-from ctsdk_ostrack.adapter import OSTrackSession
+from ctsdk_ostrack.adapter import OSTrackAdapter, OSTrackSession
+from ctsdk_ostrack.model import OSTrack
 from tests.helpers import golden_sequence
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ctsdk import Prediction
-    from ctsdk_ostrack.adapter import OSTrackAdapter
-    from ctsdk_ostrack.model import OSTrack
 
 RUNS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "ostrack" / "tracking.json").read_text())
 

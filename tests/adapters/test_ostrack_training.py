@@ -8,18 +8,21 @@ code; drop path is off in both. In a mask, 1 is a stage of the student.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from timm.layers import DropPath
 from torch import Tensor, nn
 
 import ctsdk
+from ctsdk import Batch, Prediction
 from ctsdk.engine.mixes import draw_mix
 from ctsdk.engine.stages import plan_stages
 from ctsdk.engine.step import StepLosses, step_losses
@@ -30,13 +33,6 @@ from ctsdk.training.samples import CallersBatches
 from ctsdk_ostrack.adapter import OSTrackAdapter
 from ctsdk_ostrack.model import OSTrack
 from tests.golden.synthetic_weights import draw, image
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from numpy.typing import NDArray
-
-    from ctsdk import Batch, Prediction
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ostrack"
 FIGURES: dict[str, Any] = json.loads((GOLDEN / "training.json").read_text())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 import ctsdk
 import ctsdk_ostrack
-from ctsdk import CheckpointError, ConfigError
+from ctsdk import CheckpointError, ConfigError, StagePlan
 from ctsdk.engine.mixes import all_teacher
 from ctsdk.engine.stages import plan_stages
 from ctsdk.engine.step import frozen, step_losses
@@ -22,9 +22,6 @@ from ctsdk_ostrack.adapter import OSTrackAdapter
 from ctsdk_ostrack.model import OSTrack, OSTrackConfig
 from ctsdk_ostrack.variants import VARIANTS
 from tests.golden.synthetic_weights import draw_all
-
-if TYPE_CHECKING:
-    from ctsdk import StagePlan
 
 LAYOUTS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "ostrack" / "layouts.json").read_text())
 SHAPES = {name: tuple(shape) for name, shape, _ in LAYOUTS["ostrack"]}

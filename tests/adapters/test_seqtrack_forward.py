@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 import ctsdk
@@ -17,11 +18,6 @@ from ctsdk_seqtrack.losses import words_of_boxes
 from ctsdk_seqtrack.model import SeqTrack, SeqTrackConfig, boxes_of_words, write_box
 from tests.golden.seqtrack.networks import FOLDER, b256
 from tests.golden.synthetic_weights import image
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
 
 # In SeqTrack's unit: from the centre of the first pixel to that of the last.
 BOXES_XYWH = ((0.40625, 0.375, 0.25, 0.3), (-0.05, 0.6, 0.4, 0.55))

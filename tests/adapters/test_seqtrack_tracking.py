@@ -5,26 +5,22 @@ from __future__ import annotations
 import itertools
 import json
 import zlib
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ctsdk import DataError
+from ctsdk import DataError, Prediction, TrackResult
+from ctsdk.boxes import BoxPx
 from ctsdk.crops import crop_square
 from ctsdk_seqtrack.adapter import SeqTrackAdapter, SeqTrackSession
 from ctsdk_seqtrack.variants import VARIANTS, Tracking
 from tests.golden.seqtrack import sequence
 from tests.golden.seqtrack.networks import FOLDER, adjusted_b256, b256
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ctsdk import Prediction, TrackResult
-    from ctsdk.boxes import BoxPx
 
 TRACKING: dict[str, Any] = json.loads((FOLDER / "tracking.json").read_text())
 FIRST_BOX_XYWH_PX: BoxPx = tuple(TRACKING["first_box_xywh_px"])

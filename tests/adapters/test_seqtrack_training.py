@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,10 +18,6 @@ from ctsdk.engine.step import frozen, step_losses
 from ctsdk.testing import parametrize_with_checks
 from ctsdk_seqtrack.adapter import SeqTrackAdapter
 from ctsdk_seqtrack.model import SeqTrack, SeqTrackConfig
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 # Small enough for every mix, with the dropout of the official models.
 SMALL = SeqTrackConfig(

@@ -6,10 +6,12 @@ import math
 import sys
 import types
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 import ctsdk
 import ctsdk_seqtrack
@@ -20,12 +22,6 @@ from ctsdk_seqtrack.model import SeqTrack, SeqTrackConfig
 from ctsdk_seqtrack.variants import VARIANTS, find_variant
 from tests.golden.seqtrack.networks import b256, layout, official_weights
 from tests.helpers.official_files import light_tensors
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from torch import Tensor
 
 NUM_PARAMETERS = {
     "seqtrack_b256": 90_596_002,

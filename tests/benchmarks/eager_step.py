@@ -14,14 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ctsdk import Batch
 from ctsdk.boxes import cxcywh_to_xyxy, generalized_iou
 from ctsdk_ostrack.losses import box_losses, centre_heat_map, focal_loss
 from ctsdk_ostrack.model import OSTrack, decode_boxes
 
 if TYPE_CHECKING:
     from timm.layers import Mlp
-
-    from ctsdk import Batch
 
 __all__ = ["EagerTrainer"]
 

@@ -11,8 +11,8 @@ import itertools
 import platform
 import statistics
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -25,11 +25,7 @@ from ctsdk.data.samples.sources import training_batches
 from ctsdk.data.synthetic.motion import SyntheticConfig
 from ctsdk.data.synthetic.photographs import procedural_textures
 from ctsdk.data.synthetic.videos import synthetic_videos
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from ctsdk.engine.batch import Batch
+from ctsdk.engine.batch import Batch
 
 pytestmark = [
     pytest.mark.benchmark,

@@ -15,9 +15,10 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
@@ -34,9 +35,6 @@ from ctsdk.training.metrics import peak_memory_mib
 from ctsdk.training.record import hardware
 from ctsdk.training.samples import CallersBatches
 from tests.benchmarks.eager_step import EagerTrainer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 

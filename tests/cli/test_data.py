@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +16,6 @@ from ctsdk.evaluation.results.packing import check_pack
 from ctsdk.evaluation.results.predictions import PredictionFolder
 from ctsdk.evaluation.scoring import score_results
 from tests.helpers.fixtures import write_fixture
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 TINY = ["--adapter", "ostrack", "--variant", "tiny", "--weights", "random"]
 SHORT = [

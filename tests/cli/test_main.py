@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import types
+from collections.abc import Callable, Iterator
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,10 +25,6 @@ from ctsdk.plugins import PluginInfo
 from ctsdk.training.stepper import Stepper
 from ctsdk.video import open_frames, write_video
 from tests.helpers.golden_sequence import FIRST_BOX_XYWH_PX, NUM_FRAMES, SIZE_PX, frame
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 TINY = ["--adapter", "ostrack", "--variant", "tiny", "--weights", "random"]
 BOX = ",".join(map(str, FIRST_BOX_XYWH_PX))

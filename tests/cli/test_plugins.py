@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,6 @@ from ctsdk.cli import main
 from ctsdk.plugins import clear_registered
 from ctsdk.video import write_video
 from tests.helpers.golden_sequence import FIRST_BOX_XYWH_PX, NUM_FRAMES, frame
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 ADAPTER = """
 import torch

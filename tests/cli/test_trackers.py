@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import collections
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,10 +15,6 @@ import ctsdk
 from ctsdk.cli import app, main
 from ctsdk.cli.trackers import TrackerOptions, load_tracker, load_trackers, split_name
 from ctsdk_ostrack.model import OSTrack
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 PLAN = ctsdk.StagePlan.divide(12, 4)
 CPU = TrackerOptions(device="cpu")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,9 +14,6 @@ from ctsdk.data.readers.files import Folder
 from ctsdk.data.readers.frames import ImageFiles
 from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SIZE_PX = (64, 48)
 BOX = [10.0, 10.0, 20.0, 16.0]

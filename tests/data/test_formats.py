@@ -7,8 +7,9 @@ import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,10 +30,8 @@ from ctsdk.errors import AdapterContractError, ConfigError, DataError
 from ctsdk.plugins import PluginInfo, clear_registered
 from tests.helpers.distributions import Distributions, fake_distributions, imported
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+Install = Callable[..., None]
 
-    Install = Callable[..., None]
 
 # The entry module of a package: light. What reads the files is in another module.
 LIGHT = """

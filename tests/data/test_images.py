@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +8,6 @@ import pytest
 from ctsdk import DataError
 from ctsdk.crops import import_cv2
 from ctsdk.data.images import read_image
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_colours_come_as_rgb_and_grey_as_three_channels_from_any_path(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +18,6 @@ import ctsdk
 from ctsdk.boxes import xywh_to_cxcywh
 from ctsdk.engine.module_adapter import OptionalMethods
 from ctsdk.testing import check_adapter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
-
 
 # -- a classifier in the layout of timm's vision transformers ---------------------------------------------------------
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from torch import nn
 
 from ctsdk.engine.session import TrackResult
 from ctsdk.errors import DataError
 from ctsdk.evaluation.one_video import track_video
 from tests.helpers.evaluations import Frames, make_video
 from tests.helpers.toy import ToyAdapter, toy_adapter
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from torch import nn
 
 ADAPTER = toy_adapter()
 

@@ -6,10 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -20,18 +20,14 @@ import ctsdk
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.files import Folder
 from ctsdk.data.readers.frames import ImageFiles
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.evaluation.protocols.names import make_protocol
+from ctsdk.evaluation.results.predictions import TrackedVideo
 from ctsdk.evaluation.running import evaluate, score_tracked, track_dataset
 from ctsdk.tracking import track
 from tests.helpers.evaluations import make_video, make_videos
 from tests.helpers.toy import ToyAdapter, toy_adapter
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ctsdk.data.videos import Video
-    from ctsdk.evaluation.results.predictions import TrackedVideo
 
 ADAPTER = toy_adapter()
 TRACKER = ADAPTER.teacher

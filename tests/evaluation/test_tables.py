@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +15,6 @@ from ctsdk.errors import ConfigError
 from ctsdk.evaluation.scores import Evaluation
 from ctsdk.evaluation.tables import Table, attribute_table, figure_table, frames_per_second, video_table
 from tests.helpers.evaluations import evaluation, pooled_evaluation
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ATTRIBUTES = {"a": ("OV", "FM"), "b": ("OV",)}
 TEACHER = evaluation({"a": 0.8, "b": 0.6, "c": 0.1}, attributes=ATTRIBUTES)

@@ -8,22 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, CtsdkError
+from ctsdk.evaluation.results.predictions import TrackedVideo
 from ctsdk.evaluation.workers import TrackingJob
 from tests.helpers.evaluations import Frames, make_video, make_videos
 from tests.helpers.toy import ToyAdapter, toy_adapter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ctsdk.data.videos import Video
-    from ctsdk.evaluation.results.predictions import TrackedVideo
 
 ADAPTER = toy_adapter()
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
-
-    from numpy.typing import NDArray
 
 SIZE_PX = (120, 90)
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    import pytest
+import pytest
 
 
 class Distributions:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 from ctsdk.evaluation.protocols.got10k import Got10kProtocol
 from ctsdk.evaluation.protocols.ope import OnePassProtocol
 from ctsdk.evaluation.scores import Evaluation, VideoScore
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
 
 OSTRACK = OnePassProtocol("ostrack", "made")
 

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.crops import import_cv2
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
 _GOLDEN = Path(__file__).parents[1] / "golden" / "metrics_fixtures" / "fixtures.json"
 

@@ -6,12 +6,8 @@ in ``tests/golden`` were recorded on it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 NUM_FRAMES = 12
 SIZE_PX = (320, 240)

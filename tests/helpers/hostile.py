@@ -16,16 +16,15 @@ import sys
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+Maker = Callable[[Path], None]
 
-    Maker = Callable[[Path], None]
 
 MARKS: list[object] = []
 

@@ -6,16 +6,12 @@ import math
 import sys
 import types
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import torch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from torch import Tensor
+from torch import Tensor
 
 _CLASSES = {"lib.train.admin.stats": "AverageMeter", "lib.train.admin.settings": "Settings"}
 

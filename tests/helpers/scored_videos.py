@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from ctsdk.data.videos import Video
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 TRUTH = np.array([[10.0, 10.0, 20.0, 20.0]] * 4)
 SIZE_PX = (400, 300)

@@ -10,16 +10,13 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 import ctsdk
 from ctsdk.engine.trunk import Trunk
 from tests.helpers.toy import ToyAdapter, toy_adapter, toy_config
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CASES = ("toy", "toy_parts", "toy_recomputed", "ostrack", "ostrack_double", "seqtrack", "seqtrack_double")
 BATCH_SIZE, NUM_BATCHES = 4, 6

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import nn
@@ -14,11 +16,8 @@ from ctsdk.plugins import PluginInfo, clear_registered
 from ctsdk.plugins.adapters import AdapterPlugin, list_adapters, load_adapter, register_adapter
 from tests.helpers.distributions import fake_distributions, imported
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+Install = Callable[..., None]
 
-    Install = Callable[..., None]
 
 # The entry module of a package: light. Its model code is in another module.
 LIGHT = """

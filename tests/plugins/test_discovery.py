@@ -6,9 +6,10 @@ import functools
 import importlib
 import shutil
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,10 +19,6 @@ from ctsdk.plugins.adapters import list_adapters
 from ctsdk.plugins.discovery import clear_registered, list_plugins, path_of, register, using
 from ctsdk.plugins.kind import Kind, check_strings, hookspec
 from tests.helpers.distributions import Distributions, fake_distributions, imported
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -17,9 +18,6 @@ from ctsdk.plugins import PluginInfo
 from ctsdk.plugins.skeleton import write_adapter_package
 from ctsdk.testing import adapter_checks
 from tests.helpers.distributions import write_metadata
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ import sys
 import tracemalloc
 import zipfile
 import zlib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +18,6 @@ from ctsdk.data.readers.files import Folder
 from ctsdk.data.readers.text import read_rows
 from ctsdk.errors import DataError
 from ctsdk.storage.bounded import open_regular, open_zip, read_bounded
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:

@@ -2,19 +2,16 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import ctsdk
 from ctsdk.training.states import States
 from tests.helpers.toy import ToyAdapter, toy_adapter, toy_batches, toy_config
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from torch import Tensor, nn
 
 
 def train(adapter: ctsdk.TrackerAdapter | None = None, **changes: Any) -> ctsdk.CompressionResult:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import ctsdk
 from ctsdk.training.record import RECORD_FILE
 from ctsdk.training.states import States
 from ctsdk.training.stepper import Stepper
 from tests.helpers.toy import ToyAdapter, toy_adapter, toy_batches, toy_config
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from torch import Tensor
 
 NAN = float("nan")
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,10 +14,6 @@ from ctsdk.cli import main
 from ctsdk.training.interruption import Interruption
 from ctsdk.training.states import States
 from tests.helpers.toy import toy_adapter, toy_batches, toy_config
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 class Signalling(list[ctsdk.Batch]):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import ctsdk
 from ctsdk.data.samples.feed import endless
@@ -14,12 +16,6 @@ from ctsdk.engine.step import frozen
 from ctsdk.training.metrics import METRICS_FILE, PACE_FILE
 from ctsdk.training.states import States
 from tests.helpers.toy import ToyAdapter, toy_adapter, toy_batches, toy_config
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from torch import Tensor, nn
 
 
 def state_of(module: nn.Module) -> dict[str, Tensor]:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +12,6 @@ import torch
 import ctsdk
 from ctsdk.training.record import RECORD_FILE, Start, batch_fingerprint, versions
 from tests.helpers.toy import toy_adapter, toy_batches, toy_config
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 def starts(folder: Path) -> list[dict[str, Any]]:

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +12,6 @@ import torch
 import ctsdk
 from ctsdk.training.states import States
 from tests.helpers.toy import toy_adapter, toy_batches, toy_config
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 TEACHER = {"adapter": "toy", "variant": None, "sha256": "0" * 64}
 

@@ -7,11 +7,14 @@ import os
 import re
 import resource
 import signal
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import ctsdk
 from ctsdk.cli import main
@@ -19,12 +22,6 @@ from ctsdk.training import loop as training
 from ctsdk.training.states import States
 from ctsdk.training.stepper import Stepper
 from ctsdk_ostrack.adapter import OSTrackAdapter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from torch import Tensor
 
 STEP = 3  # in which the fault is
 

@@ -5,11 +5,13 @@ mypy reads this file with ``disallow_any_expr``; test_typed.py runs it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, assert_type
+from typing import ClassVar, assert_type
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import ctsdk
@@ -19,11 +21,6 @@ from ctsdk.plugins import PluginInfo
 from ctsdk.profiling import Profile
 from ctsdk.testing import CheckResult, check_adapter
 from tests.typed.network import PixelTracker, all_visible, boxes_of_a_video, split, target_box
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from numpy.typing import NDArray
 
 
 class PixelAdapter(ctsdk.TrackerAdapter):

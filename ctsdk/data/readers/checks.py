@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ctsdk.data.readers.files import find_present
+from ctsdk.data.readers.files import Files, find_present
 from ctsdk.data.readers.text import read_boxes
 from ctsdk.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from ctsdk.data.readers.files import Files
 
 __all__ = ["are_present", "check_option", "check_row_count", "read_finite_boxes"]
 

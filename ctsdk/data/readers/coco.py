@@ -15,26 +15,22 @@ Source: botaoye/OSTrack @ 33b5e12, lib/train/dataset/coco_seq.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import check_option
 from ctsdk.data.readers.documents import read_json
+from ctsdk.data.readers.files import Files
 from ctsdk.data.readers.frames import ImageFiles
 from ctsdk.data.readers.roots import open_files
 from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from ctsdk.data.readers.files import Files
 
 __all__ = ["open_coco"]
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
+from ctsdk.data.readers.files import Files
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ctsdk.data.readers.files import Files
 
 __all__ = ["read_json", "read_xml"]
 

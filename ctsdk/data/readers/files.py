@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from pathlib import Path
+from typing import Final, Protocol
 
 from ctsdk.errors import DataError
 from ctsdk.storage.bounded import read_bounded
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 __all__ = ["MAX_FILE_BYTES", "Files", "Folder", "find_present", "too_long"]
 

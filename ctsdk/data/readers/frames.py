@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, overload
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.data.images import IMAGE_SUFFIXES, decode_image
+from ctsdk.data.readers.files import Files
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ctsdk.data.readers.files import Files
 
 __all__ = ["ImageFiles", "NumberedPaths", "find_numbered", "list_images", "open_frames"]
 

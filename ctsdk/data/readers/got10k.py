@@ -39,26 +39,22 @@ lib/test/evaluation/got10kdataset.py; got-10k/toolkit @ 956e728, got10k/datasets
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import check_option, read_finite_boxes
-from ctsdk.data.readers.files import Folder, find_present
+from ctsdk.data.readers.files import Files, Folder, find_present
 from ctsdk.data.readers.frames import ImageFiles, NumberedPaths, find_numbered, open_frames
 from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import read_flags, read_lines
 from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ctsdk.data.readers.files import Files
 
 __all__ = ["open_got10k"]
 

@@ -17,26 +17,23 @@ from __future__ import annotations
 
 import logging
 import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import check_option
 from ctsdk.data.readers.documents import read_xml
+from ctsdk.data.readers.files import Files
 from ctsdk.data.readers.frames import open_frames
 from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tracks import Track, read_official_tracks, read_tracks, track_name, write_tracks
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    import xml.etree.ElementTree as ET
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from ctsdk.data.readers.files import Files
 
 __all__ = ["open_imagenet_vid"]
 

@@ -21,26 +21,22 @@ lasotextensionsubsetdataset.py; got-10k/toolkit @ 956e728, got10k/datasets/lasot
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import check_option, read_finite_boxes
-from ctsdk.data.readers.files import find_present
+from ctsdk.data.readers.files import Files, find_present
 from ctsdk.data.readers.frames import NumberedPaths, open_frames
 from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import read_flags, read_text
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from ctsdk.data.readers.files import Files
 
 __all__ = ["open_lasot", "open_lasot_ext"]
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from ctsdk.data.readers.files import MAX_FILE_BYTES, too_long
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-    from types import ModuleType
-
     import lmdb
 
 __all__ = ["Lmdb"]

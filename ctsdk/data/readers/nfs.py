@@ -29,28 +29,24 @@ got-10k/toolkit @ 956e728, got10k/datasets/nfs.py (the official layout).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
-from typing import TYPE_CHECKING, Final, TypeAlias
+from pathlib import Path
+from typing import Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import are_present, read_finite_boxes
+from ctsdk.data.readers.files import Files
 from ctsdk.data.readers.frames import NumberedPaths, list_images, open_frames
 from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import LARGEST_PX, read_lines
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from ctsdk.data.readers.files import Files
 
 __all__ = ["open_nfs"]
 

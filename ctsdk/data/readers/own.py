@@ -11,29 +11,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.images import IMAGE_SUFFIXES, natural_order
-from ctsdk.data.readers.files import Folder
+from ctsdk.data.readers.files import Files, Folder
 from ctsdk.data.readers.frames import ImageFiles
 from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.text import read_boxes
 from ctsdk.data.readers.video_files import VIDEO_SUFFIXES, open_video_file
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from ctsdk.data.readers.files import Files
 
 __all__ = ["open_own"]
 

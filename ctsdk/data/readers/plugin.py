@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.formats import DatasetPlugin
 from ctsdk.plugins.kind import hookimpl
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ctsdk.data.datasets import VideoDataset
 
 __all__ = ["ctsdk_dataset"]
 

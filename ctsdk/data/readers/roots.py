@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ctsdk.data.readers.files import Folder
 from ctsdk.data.readers.lmdb_files import Lmdb
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["open_files"]
 

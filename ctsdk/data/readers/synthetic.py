@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.synthetic.photographs import HELD_OUT_PHOTOGRAPHS, load_photographs
 from ctsdk.data.synthetic.videos import synthetic_videos
 from ctsdk.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["open_synthetic"]
 

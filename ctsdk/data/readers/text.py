@@ -7,18 +7,14 @@ with a byte order mark. Numbers are taken as they are; missing or wrong ones are
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ctsdk.data.readers.files import Files
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from ctsdk.data.readers.files import Files
 
 __all__ = ["LARGEST_PX", "read_boxes", "read_flags", "read_lines", "read_rows", "read_text"]
 

@@ -16,23 +16,18 @@ Source: botaoye/OSTrack @ 33b5e12, lib/test/evaluation/tnl2kdataset.py.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import read_finite_boxes
-from ctsdk.data.readers.files import Folder
+from ctsdk.data.readers.files import Files, Folder
 from ctsdk.data.readers.frames import list_images, open_frames
 from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.text import read_lines
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ctsdk.data.readers.files import Files
 
 __all__ = ["open_tnl2k"]
 

@@ -24,26 +24,22 @@ from __future__ import annotations
 import functools
 import json
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import check_option, read_finite_boxes
-from ctsdk.data.readers.files import Folder, find_present
+from ctsdk.data.readers.files import Files, Folder, find_present
 from ctsdk.data.readers.frames import NumberedPaths, find_numbered, open_frames
 from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import read_text
 from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from ctsdk.data.readers.files import Files
 
 __all__ = ["open_trackingnet"]
 

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.data.readers.documents import read_json
-from ctsdk.data.readers.files import Folder
+from ctsdk.data.readers.files import Files, Folder
 from ctsdk.errors import DataError
 from ctsdk.storage.atomic import atomic_write
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from ctsdk.data.readers.files import Files
 
 __all__ = ["Track", "read_official_tracks", "read_tracks", "track_name", "write_tracks"]
 

@@ -20,25 +20,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import compress
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import are_present, check_option, check_row_count
+from ctsdk.data.readers.files import Files
 from ctsdk.data.readers.frames import NumberedPaths, open_frames
 from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import read_boxes
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from ctsdk.data.readers.files import Files
 
 __all__ = ["open_uav123"]
 

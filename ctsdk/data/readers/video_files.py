@@ -5,22 +5,21 @@ from __future__ import annotations
 import functools
 import os
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.crops import import_cv2
 from ctsdk.errors import DataError
 from ctsdk.storage.bounded import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
     import cv2
     from cv2.typing import MatLike
-    from numpy.typing import NDArray
 
 __all__ = ["VIDEO_SUFFIXES", "VideoFile", "open_video_file", "read_capture"]
 

@@ -22,27 +22,23 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, compress
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from pathlib import Path
+from typing import Final, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import are_present, check_option
+from ctsdk.data.readers.files import Files
 from ctsdk.data.readers.frames import open_frames
 from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.text import LARGEST_PX, read_lines
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from ctsdk.data.readers.files import Files
 
 __all__ = ["open_vot"]
 

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ctsdk.boxes import BoxPx
 from ctsdk.config import DataConfig
 from ctsdk.crops import import_cv2
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ctsdk.boxes import BoxPx
 
 __all__ = ["Augmentation", "augment_frame", "jitter"]
 

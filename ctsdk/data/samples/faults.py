@@ -7,14 +7,11 @@ a data set that was copied only in part, must not silently change the mixture of
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 __all__ = ["UnreadableError", "UnreadableFiles", "reading"]
 

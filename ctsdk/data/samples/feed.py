@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from ctsdk.data.samples.workers import worker_ended
 from ctsdk.engine.batch import Batch
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.ranks import Ranks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["endless", "explain_worker_deaths", "next_step", "not_iterable", "refuse_larger_step", "validation_share"]
 

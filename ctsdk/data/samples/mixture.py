@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.samples.faults import reading
+from ctsdk.data.samples.sampling import FrameSampling
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-
-    from ctsdk.data.samples.sampling import FrameSampling
-    from ctsdk.data.videos import Video
 
 __all__ = ["Mixture"]
 

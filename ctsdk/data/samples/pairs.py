@@ -9,8 +9,8 @@ Source: botaoye/OSTrack @ 33b5e12, lib/train/data/sampler.py, processing.py and 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,14 +23,9 @@ from ctsdk.data.samples.mixture import Mixture
 from ctsdk.data.samples.sampling import FrameSampling
 from ctsdk.data.samples.views import Cut, Frames, draw_views, stack_crops
 from ctsdk.data.samples.workers import from_workers, start_worker
-from ctsdk.engine.batch import Batch
+from ctsdk.data.videos import Video
+from ctsdk.engine.batch import Batch, TrackerSpec
 from ctsdk.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from ctsdk.data.videos import Video
-    from ctsdk.engine.batch import TrackerSpec
 
 __all__ = ["PairDataset", "batches"]
 

@@ -6,18 +6,14 @@ Source: botaoye/OSTrack @ 33b5e12, lib/train/data/sampler.py.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ctsdk.config import SamplingRule
+from ctsdk.data.videos import Video
+from ctsdk.engine.batch import TrackerSpec
 from ctsdk.errors import ConfigError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ctsdk.config import SamplingRule
-    from ctsdk.data.videos import Video
-    from ctsdk.engine.batch import TrackerSpec
 
 __all__ = ["FrameSampling"]
 

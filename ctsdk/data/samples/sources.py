@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import torch
 
+from ctsdk.config import CompressionConfig, DataConfig, DataSource, TrainingConfig
 from ctsdk.data.formats import open_dataset
 from ctsdk.data.samples.augmentation import Augmentation
 from ctsdk.data.samples.mixture import Mixture
@@ -13,14 +14,9 @@ from ctsdk.data.samples.pairs import PairDataset, batches
 from ctsdk.data.samples.sampling import FrameSampling
 from ctsdk.data.synthetic.photographs import TRAINING_PHOTOGRAPHS, load_photographs
 from ctsdk.data.synthetic.videos import synthetic_videos
+from ctsdk.engine.batch import Batch, TrackerSpec
 from ctsdk.errors import ConfigError
 from ctsdk.ranks import Ranks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from ctsdk.config import CompressionConfig, DataConfig, DataSource, TrainingConfig
-    from ctsdk.engine.batch import Batch, TrackerSpec
 
 __all__ = ["micro_batch_size", "training_batches", "validation_batches"]
 

@@ -7,25 +7,19 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from ctsdk.boxes import BoxPx
 from ctsdk.crops import box_in_crop, crop_square, crop_window, import_cv2, padding_mask
-from ctsdk.data.samples.augmentation import jitter
+from ctsdk.data.samples.augmentation import Augmentation, jitter
 from ctsdk.data.samples.faults import reading
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from ctsdk.boxes import BoxPx
-    from ctsdk.data.samples.augmentation import Augmentation
-    from ctsdk.data.videos import Video
-    from ctsdk.engine.batch import TrackerSpec
+from ctsdk.data.videos import Video
+from ctsdk.engine.batch import TrackerSpec
 
 __all__ = ["Cut", "Frames", "View", "draw_views", "stack_crops"]
 

@@ -10,16 +10,14 @@ import atexit
 import signal
 import threading
 import weakref
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+from torch.utils.data import DataLoader
 
 from ctsdk.crops import import_cv2
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch.utils.data import DataLoader
 
 __all__ = ["from_workers", "start_worker", "worker_ended"]
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.crops import import_cv2
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ctsdk.data.synthetic.motion import Sprite, SyntheticConfig
+from ctsdk.data.synthetic.motion import Sprite, SyntheticConfig
 
 __all__ = ["CutOut", "draw_colours", "make_patch", "paint"]
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.crops import import_cv2
 from ctsdk.data.images import IMAGE_SUFFIXES, read_image
 from ctsdk.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["HELD_OUT_PHOTOGRAPHS", "TRAINING_PHOTOGRAPHS", "load_photographs", "procedural_textures"]
 

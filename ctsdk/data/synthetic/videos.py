@@ -7,10 +7,11 @@ rendered when it is read, so thousands of videos cost little, and a frame does n
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.crops import check_frame, import_cv2
 from ctsdk.data.synthetic.cut_outs import CutOut, draw_colours, make_patch, paint
@@ -25,11 +26,6 @@ from ctsdk.data.synthetic.motion import (
 from ctsdk.data.synthetic.photographs import procedural_textures
 from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
 __all__ = ["synthetic_video", "synthetic_videos"]
 

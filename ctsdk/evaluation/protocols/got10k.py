@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 from ctsdk.evaluation.protocols.measures import centre_distances_px, centres_px, overlaps, shares_above, shares_within
 from ctsdk.evaluation.scores import EvaluationProtocol, VideoScore, boxes_to_score, stack_curves
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from ctsdk.data.videos import Video
 
 __all__ = ["Got10kOnePassProtocol", "Got10kProtocol"]
 

@@ -6,10 +6,12 @@ Source: HengLan/LaSOT_Evaluation_Toolkit @ 95bf38a, utils/calc_seq_err_robust.m,
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 from ctsdk.evaluation.protocols.measures import (
     ONE_PASS_THRESHOLDS,
@@ -21,13 +23,6 @@ from ctsdk.evaluation.protocols.measures import (
     repeat_previous,
 )
 from ctsdk.evaluation.scores import EvaluationProtocol, VideoScore, boxes_to_score, stack_curves
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from ctsdk.data.videos import Video
 
 __all__ = ["LasotToolkitProtocol"]
 

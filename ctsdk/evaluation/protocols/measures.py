@@ -7,14 +7,11 @@ protocol decides what 0 / 0 means.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 __all__ = [
     "ONE_PASS_THRESHOLDS",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 from ctsdk.errors import ConfigError, did_you_mean
 from ctsdk.evaluation.protocols.got10k import Got10kOnePassProtocol, Got10kProtocol
@@ -10,9 +10,7 @@ from ctsdk.evaluation.protocols.lasot_toolkit import LasotToolkitProtocol
 from ctsdk.evaluation.protocols.ope import OnePassProtocol
 from ctsdk.evaluation.protocols.pysot import PysotProtocol
 from ctsdk.evaluation.protocols.trackingnet import TrackingNetProtocol
-
-if TYPE_CHECKING:
-    from ctsdk.evaluation.scores import EvaluationProtocol
+from ctsdk.evaluation.scores import EvaluationProtocol
 
 __all__ = ["PROTOCOLS", "ProtocolName", "make_protocol"]
 

@@ -22,11 +22,14 @@ Source: botaoye/OSTrack @ 33b5e12, lib/test/analysis/extract_results.py and plot
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 from ctsdk.evaluation.protocols.measures import (
     ONE_PASS_THRESHOLDS,
@@ -38,13 +41,6 @@ from ctsdk.evaluation.protocols.measures import (
     repeat_previous,
 )
 from ctsdk.evaluation.scores import EvaluationProtocol, VideoScore, boxes_to_score, stack_curves
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from ctsdk.data.videos import Video
 
 __all__ = ["FrameErrors", "OnePassProtocol"]
 

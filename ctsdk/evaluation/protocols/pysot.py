@@ -5,10 +5,12 @@ Source: StrangerZhang/pysot-toolkit @ 8b5ced3, pysot/evaluation/ope_benchmark.py
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 from ctsdk.evaluation.protocols.measures import (
     ONE_PASS_THRESHOLDS,
@@ -20,13 +22,6 @@ from ctsdk.evaluation.protocols.measures import (
     overlaps,
 )
 from ctsdk.evaluation.scores import EvaluationProtocol, VideoScore, boxes_to_score, stack_curves
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from ctsdk.data.videos import Video
 
 __all__ = ["PysotProtocol"]
 

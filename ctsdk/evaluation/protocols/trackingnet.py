@@ -5,10 +5,12 @@ Source: SilvioGiancola/TrackingNet-devkit @ 79783f2, metrics.py; its issues 12 a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ctsdk.data.videos import Video
 from ctsdk.evaluation.protocols.measures import (
     centre_distances_px,
     centres_px,
@@ -17,13 +19,6 @@ from ctsdk.evaluation.protocols.measures import (
     shares_within,
 )
 from ctsdk.evaluation.scores import EvaluationProtocol, VideoScore, boxes_to_score, stack_curves
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from ctsdk.data.videos import Video
 
 __all__ = ["TrackingNetProtocol"]
 

@@ -6,16 +6,14 @@ import os
 import re
 import zipfile
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ctsdk.data.readers.files import too_long
 from ctsdk.errors import DataError
 from ctsdk.storage.bounded import open_zip
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 __all__ = ["Archive", "list_folder"]
 

@@ -22,26 +22,21 @@ got10k/experiments; HengLan/LaSOT_Evaluation_Toolkit @ 95bf38a, utils/eval_track
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.files import Folder
 from ctsdk.data.readers.text import read_rows
 from ctsdk.errors import ConfigError, DataError
-from ctsdk.evaluation.results.predictions import check_file_name
+from ctsdk.evaluation.results.predictions import TrackedVideo, check_file_name
 from ctsdk.evaluation.results.spellings import ResultFormat, dataset_key, spelling
 from ctsdk.storage.atomic import atomic_write
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from numpy.typing import NDArray
-
-    from ctsdk.data.datasets import VideoDataset
-    from ctsdk.evaluation.results.predictions import TrackedVideo
 
 __all__ = ["NUMBERS", "Numbers", "write_results"]
 

@@ -6,24 +6,21 @@ An interrupted evaluation is resumed only if all of this is the same.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from ctsdk.data.datasets import VideoDataset
+from ctsdk.data.videos import Video
+from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.errors import ConfigError
 from ctsdk.fingerprint import fingerprint
 from ctsdk.storage.atomic import write_json
 from ctsdk.storage.bounded import read_bounded
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from torch import nn
-
-    from ctsdk.data.videos import Video
-    from ctsdk.engine.adapter import TrackerAdapter
 
 __all__ = ["MANIFEST_FILE", "Manifest"]
 

@@ -19,28 +19,22 @@ from __future__ import annotations
 import logging
 import re
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from ctsdk.data.datasets import VideoDataset
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.evaluation.results.archives import Archive
-from ctsdk.evaluation.results.formats import NUMBERS
-from ctsdk.evaluation.results.predictions import check_file_name
-from ctsdk.evaluation.results.reading import find_results
+from ctsdk.evaluation.results.formats import NUMBERS, Numbers
+from ctsdk.evaluation.results.predictions import TrackedVideo, check_file_name
+from ctsdk.evaluation.results.reading import ResultFiles, find_results
 from ctsdk.evaluation.results.spellings import dataset_key
 from ctsdk.storage.atomic import atomic_write
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from ctsdk.data.datasets import VideoDataset
-    from ctsdk.data.videos import Video
-    from ctsdk.evaluation.results.formats import Numbers
-    from ctsdk.evaluation.results.predictions import TrackedVideo
-    from ctsdk.evaluation.results.reading import ResultFiles
 
 __all__ = ["PackNumbers", "Server", "check_pack", "pack"]
 

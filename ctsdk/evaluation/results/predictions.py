@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctsdk.data.readers.files import Folder
 from ctsdk.data.readers.text import read_rows
 from ctsdk.errors import DataError, OutputError
 from ctsdk.storage.atomic import atomic_write
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["PredictionFolder", "TrackedVideo", "check_file_name"]
 

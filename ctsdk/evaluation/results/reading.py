@@ -10,26 +10,21 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ctsdk.data.readers.files import Folder
+from ctsdk.data.datasets import VideoDataset
+from ctsdk.data.readers.files import Files, Folder
 from ctsdk.data.readers.text import read_rows
 from ctsdk.errors import DataError
 from ctsdk.evaluation.results.archives import Archive, list_folder
 from ctsdk.evaluation.results.predictions import TrackedVideo
 from ctsdk.evaluation.results.spellings import dataset_key, folder_key, spellings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from ctsdk.data.datasets import VideoDataset
-    from ctsdk.data.readers.files import Files
 
 __all__ = ["FoundVideo", "ResultFiles", "find_results"]
 

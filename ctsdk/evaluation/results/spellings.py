@@ -7,10 +7,9 @@ got10k/datasets/otb.py; StrangerZhang/pysot-toolkit @ 8b5ced3, pysot/datasets/ot
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
-if TYPE_CHECKING:
-    from ctsdk.data.datasets import VideoDataset
+from ctsdk.data.datasets import VideoDataset
 
 __all__ = ["ResultFormat", "dataset_key", "folder_key", "spelling", "spellings"]
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +9,6 @@ from ctsdk.data.readers.files import Folder
 from ctsdk.data.readers.frames import NumberedPaths, list_images, open_frames
 from ctsdk.errors import ConfigError, DataError
 from tests.helpers.fixtures import grey, jpeg, level_of, write
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_an_unknown_value_of_an_option_is_refused_with_those_that_are_known() -> None:

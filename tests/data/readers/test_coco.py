@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import pickle
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.coco import open_coco
 from ctsdk.errors import ConfigError, DataError
 from tests.helpers.fixtures import expected, jpeg, level_of, pack_lmdb, write, write_fixture
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from ctsdk.data.datasets import VideoDataset
 
 ANNOTATIONS = "annotations/instances_train2017.json"
 

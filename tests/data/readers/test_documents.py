@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from ctsdk.data.readers.documents import read_json, read_xml
 from ctsdk.data.readers.files import Folder
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def files_with(folder: Path, name: str, data: bytes) -> Folder:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pickle
 import shutil
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +14,6 @@ from ctsdk import ConfigError, DataError
 from ctsdk.data.readers.got10k import open_got10k
 from ctsdk.data.readers.tables import read_table
 from tests.helpers.fixtures import expected, grey, jpeg, level_of, pack_lmdb, write, write_fixture
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 FIRST = "train/GOT-10k_Train_000001"
 META = ("object_class", "motion_class", "major_class", "root_class", "motion_adverb")

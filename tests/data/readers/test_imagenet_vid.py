@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.imagenet_vid import open_imagenet_vid
 from ctsdk.errors import ConfigError, DataError, OutputError
 from tests.helpers.fixtures import expected, grey, jpeg, level_of, pack_lmdb, write, write_fixture
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ctsdk.data.datasets import VideoDataset
 
 SET = "ILSVRC2015_VID_train_0000"
 VIDEO = "ILSVRC2015_train_00001000"

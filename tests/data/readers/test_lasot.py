@@ -5,17 +5,14 @@ from __future__ import annotations
 import pickle
 import shutil
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from ctsdk import ConfigError, DataError
 from ctsdk.data.readers.lasot import open_lasot, open_lasot_ext
 from tests.helpers.fixtures import expected, grey, level_of, pack_lmdb, write, write_fixture
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 TEST = "airplane/airplane-1"
 ATTRIBUTES = {"IV", "POC", "DEF", "MB", "CM", "ROT", "BC", "VC", "SV", "FOC", "FM", "OV", "LR", "ARC"}

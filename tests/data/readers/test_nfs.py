@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from ctsdk.data.readers.nfs import _read_videos, open_nfs
 from ctsdk.errors import DataError
 from tests.helpers.fixtures import grey, jpeg, level_of, write
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NUM_FRAMES = 22  # of car_jumping
 

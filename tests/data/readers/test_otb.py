@@ -1,17 +1,14 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from ctsdk.data.readers.otb import _read_targets, open_otb
 from ctsdk.errors import ConfigError, DataError
 from tests.helpers.fixtures import grey, jpeg, level_of, write
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 
 def write_target(

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from ctsdk.data.readers.own import open_own
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 from ctsdk.video import open_frames, write_video
 from tests.helpers.fixtures import grey, jpeg, pack_lmdb, write
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ctsdk.data.videos import Video
 
 BOXES = b"1,2,30,20\n1.5,2,30,20\n2,2,30,20\n"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import timeit
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +12,6 @@ from ctsdk import DataError
 from ctsdk.data.readers.files import Folder
 from ctsdk.data.readers.text import read_boxes, read_flags, read_lines, read_rows, read_text
 from tests.helpers.fixtures import write
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ROWS = [[1.0, 2.0, 3.5, 4.0], [-5.0, 6.25, 7.0, 0.0]]
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +10,6 @@ from ctsdk.crops import import_cv2
 from ctsdk.data.readers.tnl2k import open_tnl2k
 from ctsdk.errors import DataError
 from tests.helpers.fixtures import grey, jpeg, level_of, write
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # In the order of the text, which is the order that counts.
 IMAGES = ["frame_1.png", "frame_10.png", "frame_11.PNG", "frame_2.png", "img000.jpg"]

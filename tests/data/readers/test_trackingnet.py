@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +14,6 @@ import pytest
 from ctsdk import ConfigError, DataError
 from ctsdk.data.readers.trackingnet import open_trackingnet
 from tests.helpers.fixtures import expected, grey, jpeg, level_of, pack_lmdb, write, write_fixture
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 ID = "-3TIfnTSM6c_2"
 TEST_ID = "zeCTm0BHmrE_0"

@@ -1,19 +1,15 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.uav123 import _read_videos, open_uav123
 from ctsdk.errors import ConfigError, DataError
 from tests.helpers.fixtures import grey, jpeg, level_of, write
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ctsdk.data.datasets import VideoDataset
 
 # bird1_1 is frames 1 to 253 of the folder bird1, bird1_2 is frames 775 to 1477, and UAV20L has 1 to 2437.
 NUM_ROWS = {"UAV123/bird1_1": 253, "UAV123/bird1_2": 703, "UAV20L/bird1": 2437}

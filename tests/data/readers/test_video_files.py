@@ -8,20 +8,16 @@ import pickle
 import random
 import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ctsdk.data.readers.video_files import VideoFile, open_video_file
 from ctsdk.errors import DataError
 from ctsdk.video import open_frames, write_video
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 NUM_FRAMES = 30
 

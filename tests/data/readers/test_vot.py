@@ -1,19 +1,15 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ctsdk.data.readers.vot import open_vot
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 from tests.helpers.fixtures import grey, jpeg, level_of, write
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ctsdk.data.videos import Video
 
 
 def write_video(root: Path, regions: list[str], *, frames: str = "color/{:08d}.jpg") -> Path:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.samples import mixture as module
 from ctsdk.data.samples.faults import UnreadableError
 from ctsdk.data.samples.mixture import Mixture
@@ -16,11 +17,6 @@ from ctsdk.data.videos import Video
 from ctsdk.engine.batch import TrackerSpec
 from ctsdk.errors import ConfigError, DataError
 from tests.helpers.counted_videos import Reads, as_dataset, make_video
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ctsdk.data.datasets import VideoDataset
 
 SAMPLING = FrameSampling.of(TrackerSpec(template_size=32, search_size=64))
 

@@ -1,20 +1,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ctsdk.config import SamplingRule
 from ctsdk.data.samples.sampling import FrameSampling
 from ctsdk.engine.batch import TrackerSpec
 from ctsdk.errors import ConfigError
 from tests.helpers.counted_videos import make_video
-
-if TYPE_CHECKING:
-    from ctsdk.config import SamplingRule
 
 SPEC = TrackerSpec(template_size=32, search_size=64)
 

@@ -4,11 +4,14 @@ import itertools
 import multiprocessing
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 import ctsdk
 from ctsdk.config import CompressionConfig
@@ -19,12 +22,6 @@ from ctsdk.engine.batch import Batch, TrackerSpec
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.training.states import States
 from tests.helpers.toy import toy_adapter
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 SPEC = TrackerSpec(template_size=16, search_size=32)
 NUM_FRAMES = 24

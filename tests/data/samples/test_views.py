@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
+from ctsdk.boxes import BoxPx
 from ctsdk.crops import box_in_crop, crop_square
 from ctsdk.data.samples.augmentation import Augmentation
 from ctsdk.data.samples.faults import UnreadableError
@@ -18,11 +19,6 @@ from ctsdk.errors import DataError
 from ctsdk.tracking import CropSession
 from tests.helpers.counted_videos import SIZE_PX, Counted, frames_read, make_video
 from tests.helpers.toy import toy_adapter
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ctsdk.boxes import BoxPx
 
 SPEC = TrackerSpec(template_size=32, search_size=64)
 EXACT = replace(Augmentation.none(), label_shift_px=0.0)

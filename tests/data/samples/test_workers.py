@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from ctsdk.data.samples.workers import _explain_broken_connections
 from ctsdk.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def test_a_worker_that_ends_while_it_hands_a_batch_over_is_explained() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,9 +14,6 @@ from ctsdk.data.synthetic.photographs import (
     procedural_textures,
 )
 from ctsdk.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_textures_are_seeded_colourful_and_different() -> None:

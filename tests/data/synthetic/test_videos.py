@@ -3,20 +3,17 @@ from __future__ import annotations
 import math
 import pickle
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ctsdk.data.synthetic.motion import SyntheticConfig
 from ctsdk.data.synthetic.photographs import procedural_textures
 from ctsdk.data.synthetic.videos import synthetic_video, synthetic_videos
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ctsdk.data.videos import Video
 
 PLAIN = SyntheticConfig(num_distractors=(0, 0), occlusion=0.0, light_change=0.0, blur=0.0, noise=0.0, recolour=0.0)
 SEEDS = range(25)

@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 import math
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
@@ -24,15 +26,8 @@ from ctsdk.evaluation.protocols.measures import overlaps
 from ctsdk.evaluation.protocols.names import PROTOCOLS, make_protocol
 from ctsdk.evaluation.protocols.ope import OnePassProtocol
 from ctsdk.evaluation.protocols.trackingnet import TrackingNetProtocol
-from ctsdk.evaluation.scores import Evaluation, VideoScore
+from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol, VideoScore
 from tests.helpers.scored_videos import TRUTH, box_pairs, boxes, make_video, moved, no_frame, steady
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from ctsdk.evaluation.scores import EvaluationProtocol
 
 GOLDEN = sorted((Path(__file__).parents[2] / "golden" / "metrics").glob("*.json"))
 

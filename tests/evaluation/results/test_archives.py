@@ -4,7 +4,7 @@ import io
 import os
 import tracemalloc
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +12,6 @@ from ctsdk.errors import DataError
 from ctsdk.evaluation.results import archives
 from ctsdk.evaluation.results.archives import Archive, list_folder
 from tests.helpers import hostile
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def make_zip(path: Path, **texts: str) -> Path:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,14 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctsdk.data.datasets import VideoDataset
+from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.evaluation.results.formats import NUMBERS, write_results
 from ctsdk.evaluation.results.predictions import TrackedVideo
 from ctsdk.evaluation.results.reading import find_results
-
-if TYPE_CHECKING:
-    from ctsdk.data.videos import Video
-    from ctsdk.evaluation.results.spellings import ResultFormat
+from ctsdk.evaluation.results.spellings import ResultFormat
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[2] / "golden" / "formats.json").read_text())
 BOXES = np.array(GOLDEN["boxes"])

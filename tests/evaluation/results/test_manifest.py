@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,9 +14,6 @@ from ctsdk.errors import ConfigError, OutputError
 from ctsdk.evaluation.results.manifest import Manifest
 from ctsdk.fingerprint import fingerprint
 from tests.helpers.toy import toy_adapter
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ADAPTER = toy_adapter()
 DATASET = VideoDataset("lasot", "test", (), [].__getitem__)

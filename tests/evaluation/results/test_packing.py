@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import logging
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.got10k import open_got10k
@@ -15,16 +17,9 @@ from ctsdk.data.readers.trackingnet import open_trackingnet
 from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.evaluation.results.formats import write_results
-from ctsdk.evaluation.results.packing import check_pack, pack
+from ctsdk.evaluation.results.packing import Server, check_pack, pack
 from ctsdk.evaluation.results.predictions import PredictionFolder, TrackedVideo
 from tests.helpers.fixtures import write_fixture
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    from ctsdk.evaluation.results.packing import Server
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[2] / "golden" / "formats.json").read_text())
 BOXES = np.array(GOLDEN["boxes"])

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +9,6 @@ from hypothesis import strategies as st
 
 from ctsdk.errors import DataError, OutputError
 from ctsdk.evaluation.results.predictions import PredictionFolder, TrackedVideo
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BOXES = np.array([[10.0, 20.0, 30.0, 40.0], [10.7, -3.6, 40.26, 0.0]])
 

@@ -1,20 +1,16 @@
 from __future__ import annotations
 
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ctsdk.data.datasets import VideoDataset
+from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 from ctsdk.evaluation.results.predictions import PredictionFolder, TrackedVideo
 from ctsdk.evaluation.results.reading import find_results
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ctsdk.data.videos import Video
 
 
 def unread(index: int) -> Video:

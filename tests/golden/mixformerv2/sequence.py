@@ -7,12 +7,9 @@ image at the end. The figures of ``tracking.json`` were recorded on it.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 NUM_FRAMES = 20
 SIZE_PX = (320, 240)

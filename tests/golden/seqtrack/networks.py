@@ -5,19 +5,16 @@ from __future__ import annotations
 import copy
 import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from ctsdk_seqtrack.adapter import SeqTrackAdapter
 from ctsdk_seqtrack.model import SeqTrack
 from tests.golden.synthetic_weights import draw_all
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
 
 FOLDER = Path(__file__).parent
 # In the adjusted network, what queries and keys of the decoder's attentions are multiplied by.

@@ -7,12 +7,9 @@ brightness in a cycle of four, and crosses the right border at the end. ``tracki
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 NUM_FRAMES = 12
 SIZE_PX = (320, 240)
