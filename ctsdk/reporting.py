@@ -66,11 +66,7 @@ def comparison_table(
 
 
 def save_side_by_side(
-    path: str | Path,
-    video: Video,
-    boxes_xywh_px: Mapping[str, NDArray[np.float64]],
-    *,
-    frames_per_second: float = 15.0,
+    path: str | Path, video: Video, boxes_xywh_px: Mapping[str, NDArray[np.float64]], *, frames_per_second: float = 15.0
 ) -> Path:
     """Write a clip with one panel per tracker: its box, the true box in white, the overlap of the two.
 

@@ -22,13 +22,7 @@ from ctsdk.storage.atomic import atomic_write
 from ctsdk.storage.bounded import MAX_DESCRIPTION_BYTES, open_regular
 from ctsdk.storage.torch_files import MAX_TENSORS, read_torch_file
 
-__all__ = [
-    "check_same_keys",
-    "read_safetensors",
-    "read_tensors",
-    "without_parallel_prefix",
-    "write_safetensors",
-]
+__all__ = ["check_same_keys", "read_safetensors", "read_tensors", "without_parallel_prefix", "write_safetensors"]
 
 # Ten times the largest training checkpoint of a tracker.
 _MAX_BYTES: Final = 16 << 30

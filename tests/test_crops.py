@@ -13,14 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ctsdk.crops import (
-    box_in_crop,
-    check_box_in_frame,
-    check_frame,
-    crop_square,
-    import_cv2,
-    normalise,
-)
+from ctsdk.crops import box_in_crop, check_box_in_frame, check_frame, crop_square, import_cv2, normalise
 from ctsdk.errors import DataError
 from tests.helpers import golden_sequence
 

@@ -18,15 +18,7 @@ from ctsdk.evaluation.protocols.names import ProtocolName, make_protocol
 from ctsdk.evaluation.scores import EvaluationProtocol
 from ctsdk.own_modules import import_plugin
 
-__all__ = [
-    "BoxOption",
-    "FileToWrite",
-    "FolderToWrite",
-    "JsonFlag",
-    "PluginOptions",
-    "ProtocolOptions",
-    "print_json",
-]
+__all__ = ["BoxOption", "FileToWrite", "FolderToWrite", "JsonFlag", "PluginOptions", "ProtocolOptions", "print_json"]
 
 JsonFlag: TypeAlias = Annotated[bool, Parameter(name="--json")]
 

@@ -3,15 +3,13 @@
 A configuration is a Python object first. :meth:`CompressionConfig.from_file` reads one from YAML or TOML, and takes
 overrides such as ``training.steps=500``.
 
-=============================  ===============================================================
-module, in reading order       what it holds
-=============================  ===============================================================
-:mod:`ctsdk.config.messages`   the error message for each key that is wrong
-:mod:`ctsdk.config.section`    the base class of every section
-:mod:`ctsdk.config.values`     plain values: read from a file, overridden, compared
-:mod:`ctsdk.config.data`       the section ``data``
-:mod:`ctsdk.config.run`        :class:`CompressionConfig` and its other sections
-=============================  ===============================================================
+Modules in reading order::
+
+    messages  the error message for each key that is wrong
+    section   the base class of every section
+    values    plain values: read from a file, overridden, compared
+    data      the section ``data``
+    run       :class:`CompressionConfig` and its other sections
 """
 
 from ctsdk.config.data import DataConfig, DataSource, SamplingRule

@@ -122,8 +122,7 @@ class TrainingConfig(Section):
         "CPUs). `float16` uses loss scaling.",
     )
     compile_blocks: bool = Field(
-        False,
-        description="Compile each block with `torch.compile`. Needs a C++ compiler; on GPUs, Triton.",
+        False, description="Compile each block with `torch.compile`. Needs a C++ compiler; on GPUs, Triton."
     )
     recompute_blocks: bool = Field(
         False,

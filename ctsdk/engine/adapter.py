@@ -109,10 +109,7 @@ class TrackerAdapter(ABC):
         """
         del batch
         boxes, targets = cxcywh_to_xyxy(student.boxes), cxcywh_to_xyxy(teacher.boxes)
-        return {
-            "giou": 2.0 * (1.0 - generalized_iou(boxes, targets)).mean(),
-            "l1": 5.0 * F.l1_loss(boxes, targets),
-        }
+        return {"giou": 2.0 * (1.0 - generalized_iou(boxes, targets)).mean(), "l1": 5.0 * F.l1_loss(boxes, targets)}
 
     def stage_tokens(self, trunk: str, output: object, batch: Batch) -> tuple[Tensor, ...]:
         """Return what imitation compares, from what the last block of a stage of `trunk` returned.

@@ -11,13 +11,7 @@ from typing import Protocol
 
 from ctsdk.config import ReplacementConfig
 
-__all__ = [
-    "ConstantSchedule",
-    "LinearSchedule",
-    "ProgressiveSchedule",
-    "Schedule",
-    "make_schedule",
-]
+__all__ = ["ConstantSchedule", "LinearSchedule", "ProgressiveSchedule", "Schedule", "make_schedule"]
 
 
 class Schedule(Protocol):

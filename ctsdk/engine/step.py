@@ -68,11 +68,7 @@ class StepLosses(nn.Module):
     """
 
     def __init__(
-        self,
-        adapter: TrackerAdapter,
-        student: nn.Module,
-        plans: Mapping[str, StagePlan],
-        config: CompressionConfig,
+        self, adapter: TrackerAdapter, student: nn.Module, plans: Mapping[str, StagePlan], config: CompressionConfig
     ) -> None:
         super().__init__()
         self.adapter, self.student, self.plans, self.config = adapter, student, plans, config

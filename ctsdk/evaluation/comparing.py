@@ -69,12 +69,7 @@ class Comparison:
 
 
 def compare(
-    first: Evaluation,
-    second: Evaluation,
-    *,
-    figure: str | None = None,
-    num_resamples: int = 10_000,
-    seed: int = 0,
+    first: Evaluation, second: Evaluation, *, figure: str | None = None, num_resamples: int = 10_000, seed: int = 0
 ) -> Comparison:
     """Return the difference of two trackers with its 95 % percentile interval over videos.
 

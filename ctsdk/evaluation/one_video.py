@@ -25,10 +25,7 @@ _NUM_AHEAD = 4
 
 
 def track_video(
-    adapter: TrackerAdapter,
-    tracker: nn.Module,
-    video: Video,
-    on_frames: Callable[[int], object] = lambda _: None,
+    adapter: TrackerAdapter, tracker: nn.Module, video: Video, on_frames: Callable[[int], object] = lambda _: None
 ) -> TrackedVideo:
     """Follow the target of a video from its first true box to the last frame.
 

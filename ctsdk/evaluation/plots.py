@@ -62,16 +62,10 @@ class _Curve:
 
 _CURVES: Final[Mapping[str, _Curve]] = {
     "success": _Curve(
-        "Success",
-        "overlap threshold (IoU)",
-        "share of frames above it",
-        ("AUC", "AO", "success", "success_score"),
+        "Success", "overlap threshold (IoU)", "share of frames above it", ("AUC", "AO", "success", "success_score")
     ),
     "precision": _Curve(
-        "Precision",
-        "distance of centres, px",
-        "share of frames within it",
-        ("P", "precision", "precision_score"),
+        "Precision", "distance of centres, px", "share of frames within it", ("P", "precision", "precision_score")
     ),
     "normalised_precision": _Curve(
         "Normalised precision",
@@ -83,11 +77,7 @@ _CURVES: Final[Mapping[str, _Curve]] = {
 
 
 def save_plot(
-    path: str | Path,
-    evaluations: Mapping[str, Evaluation],
-    curve: str = "success",
-    *,
-    title: str | None = None,
+    path: str | Path, evaluations: Mapping[str, Evaluation], curve: str = "success", *, title: str | None = None
 ) -> Path:
     """Draw one curve of several trackers, written whole or not at all.
 

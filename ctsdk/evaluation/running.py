@@ -126,10 +126,7 @@ def track_dataset(
 
 
 def score_tracked(
-    dataset: Iterable[Video],
-    tracked: Iterable[TrackedVideo],
-    *,
-    protocol: str | EvaluationProtocol | None = None,
+    dataset: Iterable[Video], tracked: Iterable[TrackedVideo], *, protocol: str | EvaluationProtocol | None = None
 ) -> Evaluation:
     """Score what was tracked before.
 

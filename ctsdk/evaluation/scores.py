@@ -86,10 +86,7 @@ class EvaluationProtocol(ABC):
 
     @abstractmethod
     def score(
-        self,
-        video: Video,
-        boxes_xywh_px: NDArray[np.float64],
-        seconds: NDArray[np.float64] | None = None,
+        self, video: Video, boxes_xywh_px: NDArray[np.float64], seconds: NDArray[np.float64] | None = None
     ) -> VideoScore:
         """Score the boxes of one video.
 

@@ -22,14 +22,7 @@ from ctsdk.evaluation.comparing import check_comparable
 from ctsdk.evaluation.scores import Evaluation, VideoScore, repetitions_by_name
 from ctsdk.storage.atomic import atomic_write
 
-__all__ = [
-    "Cell",
-    "Table",
-    "attribute_table",
-    "figure_table",
-    "frames_per_second",
-    "video_table",
-]
+__all__ = ["Cell", "Table", "attribute_table", "figure_table", "frames_per_second", "video_table"]
 
 Cell: TypeAlias = str | int | float | None
 

@@ -1,15 +1,13 @@
 """Find adapters by name, and write new ones.
 
-==============================  ====================================================================================
-module, in reading order        what it holds
-==============================  ====================================================================================
-:mod:`ctsdk.plugins.info`       the record that lists of adapters and of data set formats are made of
-:mod:`ctsdk.plugins.kind`       one kind of plug-in: its hook, and the version of its contract
-:mod:`ctsdk.plugins.source`     where one plug-in comes from: its hook is called, its faults are named
-:mod:`ctsdk.plugins.discovery`  entry points of installed packages, and what this process registered
-:mod:`ctsdk.plugins.adapters`   the hook of adapter packages, and the functions that users call
-:mod:`ctsdk.plugins.skeleton`   a new adapter package from the templates in ``templates/``
-==============================  ====================================================================================
+Modules in reading order::
+
+    info       the record that lists of adapters and of data set formats are made of
+    kind       one kind of plug-in: its hook, and the version of its contract
+    source     where one plug-in comes from: its hook is called, its faults are named
+    discovery  entry points of installed packages, and what this process registered
+    adapters   the hook of adapter packages, and the functions that users call
+    skeleton   a new adapter package from the templates in ``templates/``
 
 Data set formats plug in the same way: see :mod:`ctsdk.data.formats`. Importing this package imports no plug-in.
 """

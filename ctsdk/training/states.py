@@ -30,7 +30,7 @@ _FREE = frozenset(
         "training.num_states",
         "data.num_workers",
         "data.pin_memory",
-    },
+    }
 )
 # What a resume may change although it changes the result, so that a run whose losses are not finite can be saved.
 _ADJUSTABLE = frozenset({"training.learning_rate", "training.clip_norm", "training.precision"})

@@ -213,10 +213,7 @@ def test_a_run_in_bfloat16() -> None:
     settings = config(stages={"encoder": 2, "decoder": 1}, training={"precision": "bfloat16"})
     result = ctsdk.compress(adapter, settings, batches=[adapter.example_batch(2)], show_progress=False)
     reference = ctsdk.compress(
-        adapter,
-        config(stages={"encoder": 2, "decoder": 1}),
-        batches=[adapter.example_batch(2)],
-        show_progress=False,
+        adapter, config(stages={"encoder": 2, "decoder": 1}), batches=[adapter.example_batch(2)], show_progress=False
     )
     for seen, wanted in zip(result.history, reference.history, strict=True):
         assert seen["loss"] == pytest.approx(wanted["loss"], rel=0.02)

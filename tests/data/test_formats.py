@@ -196,12 +196,7 @@ class TestFormatOfAnotherPackage:
                 "version 2 of the data set format contract; this ctsdk speaks version 1. Upgrade ctsdk",
             ),
             (LIGHT.replace("{more}", "api_version=0"), "incompatible", AdapterContractError, "Upgrade acme-bad"),
-            (
-                "def ctsdk_dataset(): pass",
-                "broken",
-                AdapterContractError,
-                "there is no such hook; expected ctsdk_dat",
-            ),
+            ("def ctsdk_dataset(): pass", "broken", AdapterContractError, "there is no such hook; expected ctsdk_dat"),
             (LIGHT.replace("DatasetPlugin(", "dict("), "broken", AdapterContractError, "returns a ctsdk.DatasetPlugin"),
             (
                 LIGHT.replace('("train", "test")', '"train"'),

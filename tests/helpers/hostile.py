@@ -88,10 +88,7 @@ def whole(*values: int) -> bytes:
 
 
 def tensor(
-    size: bytes = whole(2, 3),
-    stride: bytes = whole(3, 1),
-    offset: bytes = number(0),
-    stored: bytes = storage(),
+    size: bytes = whole(2, 3), stride: bytes = whole(3, 1), offset: bytes = number(0), stored: bytes = storage()
 ) -> bytes:
     hooks = call("collections.OrderedDict")
     return call("torch._utils._rebuild_tensor_v2", stored, offset, size, stride, b"\x89", hooks)

@@ -316,21 +316,12 @@ def test_what_load_returns_is_checked(install: Install, model_more: str, seen: s
 @pytest.mark.parametrize(
     ("light", "seen"),
     [
-        (
-            "from ctsdk import hookimpl\n@hookimpl\ndef ctsdk_adaptor(): pass",
-            "unknown hook 'ctsdk_adaptor'",
-        ),
+        ("from ctsdk import hookimpl\n@hookimpl\ndef ctsdk_adaptor(): pass", "unknown hook 'ctsdk_adaptor'"),
         ("from ctsdk import hookimpl\n@hookimpl\ndef ctsdk_adapter(nome): pass", "nome"),
         ("def ctsdk_adapter(): pass", "no such hook"),
         ("from ctsdk import hookimpl\n@hookimpl\ndef ctsdk_adapter(): return 7", "returned 7"),
-        (
-            "from ctsdk import *\n@hookimpl\ndef ctsdk_adapter(): return AdapterPlugin(print, variants='a')",
-            "variants",
-        ),
-        (
-            "from ctsdk import *\n@hookimpl\ndef ctsdk_adapter(): return AdapterPlugin(load='print')",
-            "load",
-        ),
+        ("from ctsdk import *\n@hookimpl\ndef ctsdk_adapter(): return AdapterPlugin(print, variants='a')", "variants"),
+        ("from ctsdk import *\n@hookimpl\ndef ctsdk_adapter(): return AdapterPlugin(load='print')", "load"),
     ],
 )
 def test_wrong_hooks_are_reported_with_their_distribution(install: Install, light: str, seen: str) -> None:

@@ -1,11 +1,9 @@
 """Seeded videos with exact boxes, made from photographs.
 
-=======================================  ========================================================
-module, in reading order                 what it holds
-=======================================  ========================================================
-:mod:`ctsdk.data.synthetic.photographs`  the images that the videos are made from
-:mod:`ctsdk.data.synthetic.motion`       what moves in a video, and how
-:mod:`ctsdk.data.synthetic.cut_outs`     pieces of photographs that move over a background
-:mod:`ctsdk.data.synthetic.videos`       the videos
-=======================================  ========================================================
+Modules in reading order::
+
+    photographs  the images that the videos are made from
+    motion       what moves in a video, and how
+    cut_outs     pieces of photographs that move over a background
+    videos       the videos
 """

@@ -72,10 +72,7 @@ def synthetic_video(
 
 
 def synthetic_videos(
-    count: int,
-    seed: int,
-    images: Sequence[NDArray[np.uint8]] | None = None,
-    config: SyntheticConfig | None = None,
+    count: int, seed: int, images: Sequence[NDArray[np.uint8]] | None = None, config: SyntheticConfig | None = None
 ) -> list[Video]:
     """Return `count` videos with different seeds.
 

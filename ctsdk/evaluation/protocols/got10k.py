@@ -47,10 +47,7 @@ class Got10kProtocol(EvaluationProtocol):
     thresholds: Mapping[str, NDArray[np.float64]] = {"success": np.linspace(0.0, 1.0, 101)}
 
     def score(
-        self,
-        video: Video,
-        boxes_xywh_px: NDArray[np.float64],
-        seconds: NDArray[np.float64] | None = None,
+        self, video: Video, boxes_xywh_px: NDArray[np.float64], seconds: NDArray[np.float64] | None = None
     ) -> VideoScore:
         """Score the boxes of one video; see :meth:`EvaluationProtocol.score`.
 
@@ -124,10 +121,7 @@ class Got10kOnePassProtocol(EvaluationProtocol):
             self.thresholds = {**self.thresholds, "normalised_precision": np.linspace(0.0, 0.5, 51)}
 
     def score(
-        self,
-        video: Video,
-        boxes_xywh_px: NDArray[np.float64],
-        seconds: NDArray[np.float64] | None = None,
+        self, video: Video, boxes_xywh_px: NDArray[np.float64], seconds: NDArray[np.float64] | None = None
     ) -> VideoScore:
         """Score the boxes of one video; see :meth:`EvaluationProtocol.score`."""
         boxes, truth = boxes_to_score(video, boxes_xywh_px), video.boxes_xywh_px

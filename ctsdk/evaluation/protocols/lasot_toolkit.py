@@ -49,10 +49,7 @@ class LasotToolkitProtocol(EvaluationProtocol):
     thresholds = ONE_PASS_THRESHOLDS
 
     def score(
-        self,
-        video: Video,
-        boxes_xywh_px: NDArray[np.float64],
-        seconds: NDArray[np.float64] | None = None,
+        self, video: Video, boxes_xywh_px: NDArray[np.float64], seconds: NDArray[np.float64] | None = None
     ) -> VideoScore:
         """Score the boxes of one video; see :meth:`EvaluationProtocol.score`."""
         boxes, truth = boxes_to_score(video, boxes_xywh_px), video.boxes_xywh_px

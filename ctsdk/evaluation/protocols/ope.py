@@ -105,12 +105,7 @@ class OnePassProtocol(EvaluationProtocol):
     thresholds = ONE_PASS_THRESHOLDS
 
     def __init__(
-        self,
-        name: str,
-        dataset_name: str,
-        *,
-        exclude_invalid_frames: bool = False,
-        integer_boxes: bool = False,
+        self, name: str, dataset_name: str, *, exclude_invalid_frames: bool = False, integer_boxes: bool = False
     ) -> None:
         """Choose the rules.
 
@@ -133,10 +128,7 @@ class OnePassProtocol(EvaluationProtocol):
         return f"{self.name} ({', '.join(chosen)})" if chosen else self.name
 
     def score(
-        self,
-        video: Video,
-        boxes_xywh_px: NDArray[np.float64],
-        seconds: NDArray[np.float64] | None = None,
+        self, video: Video, boxes_xywh_px: NDArray[np.float64], seconds: NDArray[np.float64] | None = None
     ) -> VideoScore:
         """Score the boxes of one video; see :meth:`EvaluationProtocol.score`."""
         errors = self.frame_errors(video, boxes_xywh_px)

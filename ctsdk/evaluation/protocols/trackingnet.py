@@ -49,10 +49,7 @@ class TrackingNetProtocol(EvaluationProtocol):
     }
 
     def score(
-        self,
-        video: Video,
-        boxes_xywh_px: NDArray[np.float64],
-        seconds: NDArray[np.float64] | None = None,
+        self, video: Video, boxes_xywh_px: NDArray[np.float64], seconds: NDArray[np.float64] | None = None
     ) -> VideoScore:
         """Score the boxes of one video; see :meth:`EvaluationProtocol.score`."""
         truth = np.round(video.boxes_xywh_px)

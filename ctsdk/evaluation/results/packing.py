@@ -55,12 +55,7 @@ _Repetitions: TypeAlias = "dict[str, list[TrackedVideo]]"
 
 
 def pack(
-    server: Server,
-    dataset: VideoDataset,
-    results: str | Path,
-    path: str | Path,
-    *,
-    numbers: PackNumbers = "got10k",
+    server: Server, dataset: VideoDataset, results: str | Path, path: str | Path, *, numbers: PackNumbers = "got10k"
 ) -> Path:
     """Write the archive that a server expects; return its path.
 

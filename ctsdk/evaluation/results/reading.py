@@ -179,10 +179,7 @@ def _places_of_times(boxes: Sequence[str], called: Sequence[str]) -> list[str]:
 
 
 def _refuse(
-    files: Files,
-    several: Mapping[str, Sequence[str]],
-    found: Mapping[str, object],
-    paths: Sequence[PurePosixPath],
+    files: Files, several: Mapping[str, Sequence[str]], found: Mapping[str, object], paths: Sequence[PurePosixPath]
 ) -> None:
     if several:
         name, places = next(iter(several.items()))

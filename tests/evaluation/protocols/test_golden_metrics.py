@@ -383,11 +383,7 @@ def test_a_better_box_never_lowers_the_headline(
 @steady
 @given(pairs=st.lists(box_pairs(), min_size=1, max_size=4), x_px=st.integers(0, 50), y_px=st.integers(0, 50))
 def test_neither_the_order_of_videos_nor_the_place_of_the_target_matters(
-    name: str,
-    dataset_name: str,
-    pairs: list[tuple[NDArray[np.float64], NDArray[np.float64]]],
-    x_px: int,
-    y_px: int,
+    name: str, dataset_name: str, pairs: list[tuple[NDArray[np.float64], NDArray[np.float64]]], x_px: int, y_px: int
 ) -> None:
     protocol = make_protocol(name, dataset_name)
 

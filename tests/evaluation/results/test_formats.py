@@ -45,8 +45,7 @@ def golden_tree(writer: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "video"),
-    [("lasot", "airplane-1"), ("got10k", "GOT-10k_Test_000001"), ("trackingnet", "zeCTm0BHmrE_0")],
+    ("dataset", "video"), [("lasot", "airplane-1"), ("got10k", "GOT-10k_Test_000001"), ("trackingnet", "zeCTm0BHmrE_0")]
 )
 def test_ostrack_files_are_those_of_the_family(dataset: str, video: str, tmp_path: Path) -> None:
     paths = write_results("ostrack", tmp_path, named(dataset, video), "ostrack/cfg", [tracked(video)])
