@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from ctsdk.errors import DataError
 
 __all__ = [
     "Crop",
+    "Pixels",
     "box_in_crop",
     "check_box_in_frame",
     "check_frame",
@@ -29,6 +31,9 @@ __all__ = [
     "normalise",
     "padding_mask",
 ]
+
+Pixels: TypeAlias = NDArray[np.uint8]
+"""An image: (H, W, 3), RGB."""
 
 
 def import_cv2() -> ModuleType:
@@ -60,7 +65,7 @@ class Crop:
         frame_size_px: (width, height) of the frame.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     resize_factor: float
     side: int
     left: int
@@ -95,7 +100,7 @@ def crop_window(box_xywh_px: Sequence[float], factor: float) -> tuple[int, int, 
     return round(x + 0.5 * width - 0.5 * side), round(y + 0.5 * height - 0.5 * side), side
 
 
-def crop_square(frame: NDArray[np.uint8], box_xywh_px: Sequence[float], factor: float, size: int) -> Crop:
+def crop_square(frame: Pixels, box_xywh_px: Sequence[float], factor: float, size: int) -> Crop:
     """Cut the square around a box and resize it.
 
     A square that reaches the right or bottom border loses the last column or row of the frame to padding, as it does
@@ -160,7 +165,7 @@ def box_in_crop(
     return (centre_x - 0.5 * width) / size, (centre_y - 0.5 * height) / size, width / size, height / size
 
 
-def normalise(pixels: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+def normalise(pixels: Pixels, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """Return normalised pixels, as a tracker takes them.
 
     Args:
@@ -193,7 +198,7 @@ def check_frame(frame: object) -> None:
     )
 
 
-def check_box_in_frame(box_xywh_px: Sequence[float], frame: NDArray[np.uint8]) -> None:
+def check_box_in_frame(box_xywh_px: Sequence[float], frame: Pixels) -> None:
     """Check that a box is valid and at least partly inside the frame.
 
     Raises:

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ctsdk.boxes import iou, xywh_to_xyxy
-from ctsdk.crops import import_cv2
-from ctsdk.data.videos import Video
+from ctsdk.crops import Pixels, import_cv2
+from ctsdk.data.videos import Floats, Video
 from ctsdk.errors import DataError
 from ctsdk.evaluation.comparing import check_comparable
 from ctsdk.evaluation.plots import TRACKER_COLOURS
@@ -66,7 +65,7 @@ def comparison_table(
 
 
 def save_side_by_side(
-    path: str | Path, video: Video, boxes_xywh_px: Mapping[str, NDArray[np.float64]], *, frames_per_second: float = 15.0
+    path: str | Path, video: Video, boxes_xywh_px: Mapping[str, Floats], *, frames_per_second: float = 15.0
 ) -> Path:
     """Write a clip with one panel per tracker: its box, the true box in white, the overlap of the two.
 
@@ -108,7 +107,7 @@ def _scale_count(count: int) -> str:
     return f"{count / 1000**power:.2f} {' KMGT'[power]}" if power else str(count)
 
 
-def _side_by_side(video: Video, boxes_xywh_px: Mapping[str, NDArray[np.float64]]) -> Iterator[NDArray[np.uint8]]:
+def _side_by_side(video: Video, boxes_xywh_px: Mapping[str, Floats]) -> Iterator[Pixels]:
     scale = min(_PANEL_WIDTH_PX, _CLIP_WIDTH_PX // len(boxes_xywh_px)) / video.frame_size_px(0)[0]
     colours = itertools.cycle(TRACKER_COLOURS)
     overlaps = {label: _overlaps(boxes, video) for label, boxes in boxes_xywh_px.items()}
@@ -127,19 +126,19 @@ def _side_by_side(video: Video, boxes_xywh_px: Mapping[str, NDArray[np.float64]]
         yield np.concatenate(row[1:], axis=1)
 
 
-def _resize(frame: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+def _resize(frame: Pixels, scale: float) -> Pixels:
     cv2 = import_cv2()
     size_px = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
     return np.asarray(cv2.resize(frame, size_px, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
-def _header(width_px: int, label: str, overlap: str, colour: Colour) -> NDArray[np.uint8]:
+def _header(width_px: int, label: str, overlap: str, colour: Colour) -> Pixels:
     header = np.zeros((_HEADER_PX, width_px, 3), dtype=np.uint8)
     draw_label(header, label, (_GAP_PX, 0), colour, scale=_HEADER_SCALE)
     draw_label(header, overlap, (width_px, 0), _TRUTH_COLOUR, scale=_HEADER_SCALE)
     return header
 
 
-def _overlaps(boxes_xywh_px: NDArray[np.float64], video: Video) -> NDArray[np.float64]:
+def _overlaps(boxes_xywh_px: Floats, video: Video) -> Floats:
     boxes, truth = torch.as_tensor(boxes_xywh_px), torch.as_tensor(video.boxes_xywh_px)
     return iou(xywh_to_xyxy(boxes), xywh_to_xyxy(truth)).numpy()

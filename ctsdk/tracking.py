@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from ctsdk.boxes import BoxPx
+from ctsdk.crops import Pixels
 from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.engine.session import CropSession, TrackingSession, TrackResult, clip_box
 
@@ -16,7 +15,7 @@ __all__ = ["CropSession", "TrackResult", "TrackingSession", "clip_box", "track"]
 
 
 def track(
-    adapter: TrackerAdapter, tracker: nn.Module, frames: Iterable[NDArray[np.uint8]], box_xywh_px: BoxPx
+    adapter: TrackerAdapter, tracker: nn.Module, frames: Iterable[Pixels], box_xywh_px: BoxPx
 ) -> Iterator[TrackResult]:
     """Follow a target through frames; one result a frame, the first is the given box.
 

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ctsdk.crops import check_frame, import_cv2
+from ctsdk.crops import Pixels, check_frame, import_cv2
 from ctsdk.data.images import IMAGE_SUFFIXES, natural_order, read_image
 from ctsdk.data.readers.video_files import VideoFile, open_video_file, read_capture
 from ctsdk.errors import DataError, OutputError
@@ -54,11 +53,11 @@ class FrameSource:
     """
 
     name: str
-    read: Callable[[], Iterator[NDArray[np.uint8]]]
+    read: Callable[[], Iterator[Pixels]]
     frames_per_second: float = _DEFAULT_RATE
     num_frames: int | None = None
 
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+    def __iter__(self) -> Iterator[Pixels]:
         """Yield (H, W, 3) uint8 RGB frames.
 
         Raises:
@@ -90,9 +89,7 @@ def open_frames(source: str | Path) -> FrameSource:
     )
 
 
-def write_video(
-    path: str | Path, frames: Iterable[NDArray[np.uint8]], *, frames_per_second: float = _DEFAULT_RATE
-) -> Path:
+def write_video(path: str | Path, frames: Iterable[Pixels], *, frames_per_second: float = _DEFAULT_RATE) -> Path:
     """Write frames to an MP4 file (MPEG-4 part 2), whole or not at all.
 
     Args:
@@ -122,7 +119,7 @@ def write_video(
     return path
 
 
-def draw_box(image: NDArray[np.uint8], box_xywh_px: Sequence[float], colour: Colour, *, thickness_px: int = 2) -> None:
+def draw_box(image: Pixels, box_xywh_px: Sequence[float], colour: Colour, *, thickness_px: int = 2) -> None:
     """Draw the outline of a box into `image`; a box that is not finite is left out."""
     x, y, width, height = box_xywh_px
     corners = np.array([(x, y), (x + width, y + height)])
@@ -136,9 +133,7 @@ def draw_box(image: NDArray[np.uint8], box_xywh_px: Sequence[float], colour: Col
         cv2.rectangle(image, *points, line_colour, line_px, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
-def draw_label(
-    image: NDArray[np.uint8], text: str, corner_px: tuple[float, float], colour: Colour, *, scale: float = 0.5
-) -> None:
+def draw_label(image: Pixels, text: str, corner_px: tuple[float, float], colour: Colour, *, scale: float = 0.5) -> None:
     """Draw `text` on a dark ground into `image`, above `corner_px` (x, y) where there is room, else below.
 
     Characters outside ASCII become question marks: OpenCV's font has no others.
@@ -189,7 +184,7 @@ def _file(path: Path) -> FrameSource:
     )
 
 
-def _read_file(video: VideoFile, announced: int) -> Iterator[NDArray[np.uint8]]:
+def _read_file(video: VideoFile, announced: int) -> Iterator[Pixels]:
     num_read = 0
     for frame in video.frames():
         num_read += 1
@@ -201,7 +196,7 @@ def _read_file(video: VideoFile, announced: int) -> Iterator[NDArray[np.uint8]]:
         )  # fmt: skip
 
 
-def _read_camera(index: int) -> Iterator[NDArray[np.uint8]]:
+def _read_camera(index: int) -> Iterator[Pixels]:
     yield from read_capture(index)
     raise DataError(f"camera {index} gives no frames. Check that it is connected and that no other program uses it.")
 
@@ -225,7 +220,7 @@ def _replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def _encode(path: Path, first: NDArray[np.uint8], others: Iterable[NDArray[np.uint8]], frames_per_second: float) -> int:
+def _encode(path: Path, first: Pixels, others: Iterable[Pixels], frames_per_second: float) -> int:
     """Write frames and return how many."""
     cv2 = import_cv2()
     check_frame(first)

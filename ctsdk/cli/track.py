@@ -12,15 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TextIO
 
-import numpy as np
 from cyclopts import Parameter
 from cyclopts.validators import Number
-from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from ctsdk.boxes import BoxPx
 from ctsdk.cli.options import BoxOption, FileToWrite
 from ctsdk.cli.trackers import NamedTracker, TrackerName, TrackerOptions, load_tracker
+from ctsdk.crops import Pixels
 from ctsdk.engine.session import TrackResult
 from ctsdk.reporting import TRACKER_COLOURS
 from ctsdk.storage.atomic import atomic_write
@@ -81,8 +80,8 @@ def _lines_to(path: Path | None) -> Iterator[TextIO]:
 
 
 def _follow(
-    named: NamedTracker, frames: Iterable[NDArray[np.uint8]], box: BoxPx, lines: TextIO
-) -> Iterator[tuple[NDArray[np.uint8], TrackResult]]:
+    named: NamedTracker, frames: Iterable[Pixels], box: BoxPx, lines: TextIO
+) -> Iterator[tuple[Pixels, TrackResult]]:
     """Yield each frame with its result, and write the box of the result as a line."""
     tracked, seen = itertools.tee(frames)
     for frame, result in zip(seen, track_target(named.adapter, named.tracker, tracked, box), strict=True):
@@ -90,7 +89,7 @@ def _follow(
         yield frame, result
 
 
-def _mark(frame: NDArray[np.uint8], result: TrackResult) -> NDArray[np.uint8]:
+def _mark(frame: Pixels, result: TrackResult) -> Pixels:
     """Return the frame with the box and the confidence drawn in."""
     image = frame.copy()
     x, y, _, _ = result.box_xywh_px

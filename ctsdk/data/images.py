@@ -7,9 +7,8 @@ from pathlib import Path, PurePath
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ctsdk.crops import import_cv2
+from ctsdk.crops import Pixels, import_cv2
 from ctsdk.errors import DataError
 from ctsdk.storage.bounded import read_bounded
 
@@ -28,7 +27,7 @@ def natural_order(path: PurePath) -> tuple[list[str | int], str]:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], path.name
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path) -> Pixels:
     """Return the pixels of an image file, (H, W, 3) uint8 RGB; a grey image has three equal channels.
 
     Raises:
@@ -42,7 +41,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return decode_image(data, str(path))
 
 
-def decode_image(data: bytes, place: str) -> NDArray[np.uint8]:
+def decode_image(data: bytes, place: str) -> Pixels:
     """Return the pixels of an encoded image, (H, W, 3) uint8 RGB; a grey image has three equal channels.
 
     Args:

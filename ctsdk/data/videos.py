@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctsdk.crops import check_frame
+from ctsdk.crops import Pixels, check_frame
 from ctsdk.errors import DataError
 
-__all__ = ["Video"]
+__all__ = ["Floats", "Video"]
+
+Floats: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +38,10 @@ class Video:
     """
 
     name: str
-    boxes_xywh_px: NDArray[np.float64]
+    boxes_xywh_px: Floats
     visible: NDArray[np.bool_]
     size_px: tuple[int, int] | None
-    read_frame: Callable[[int], NDArray[np.uint8]]
+    read_frame: Callable[[int], Pixels]
     num_frames: int | None = None
     labels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     attributes: tuple[str, ...] = ()
@@ -74,7 +77,7 @@ class Video:
         usable: NDArray[np.bool_] = self.visible & np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
         return usable
 
-    def frame(self, index: int) -> NDArray[np.uint8]:
+    def frame(self, index: int) -> Pixels:
         """Return frame `index`, an (H, W, 3) uint8 RGB array.
 
         Raises:

@@ -12,13 +12,11 @@ import warnings
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ctsdk.boxes import BoxPx
-from ctsdk.crops import box_in_crop, check_box_in_frame, check_frame, crop_square, normalise
+from ctsdk.crops import Pixels, box_in_crop, check_box_in_frame, check_frame, crop_square, normalise
 from ctsdk.engine.batch import Batch, Prediction, TrackerSpec
 from ctsdk.errors import DataError
 
@@ -47,7 +45,7 @@ class TrackResult:
 class TrackingSession(Protocol):
     """One target followed through one video. Frames are (H, W, 3) uint8 RGB arrays."""
 
-    def start(self, frame: NDArray[np.uint8], box_xywh_px: BoxPx) -> None:
+    def start(self, frame: Pixels, box_xywh_px: BoxPx) -> None:
         """Take the target from the first frame.
 
         Raises:
@@ -55,7 +53,7 @@ class TrackingSession(Protocol):
         """
         ...
 
-    def update(self, frame: NDArray[np.uint8]) -> TrackResult:
+    def update(self, frame: Pixels) -> TrackResult:
         """Find the target in the next frame.
 
         Raises:
@@ -93,7 +91,7 @@ class CropSession:
         self.template_boxes: Tensor | None = None
         self._box: BoxPx = (0.0, 0.0, 0.0, 0.0)
 
-    def start(self, frame: NDArray[np.uint8], box_xywh_px: BoxPx) -> None:
+    def start(self, frame: Pixels, box_xywh_px: BoxPx) -> None:
         """Take the template around `box_xywh_px` from the first frame.
 
         Raises:
@@ -111,7 +109,7 @@ class CropSession:
             spec.num_templates, 1, 4
         )
 
-    def update(self, frame: NDArray[np.uint8]) -> TrackResult:
+    def update(self, frame: Pixels) -> TrackResult:
         """Find the target in the next frame.
 
         Raises:
@@ -145,14 +143,14 @@ class CropSession:
         """
         return prediction.boxes[0], float("nan")
 
-    def crop(self, frame: NDArray[np.uint8], factor: float, size: int) -> tuple[Tensor, float]:
+    def crop(self, frame: Pixels, factor: float, size: int) -> tuple[Tensor, float]:
         """Return a normalised crop around the last box, (1, 1, 3, size, size), and its scale."""
         crop = crop_square(frame, self._box, factor, size)
         device = next(self.tracker.parameters()).device
         pixels = normalise(crop.pixels, self.adapter.spec.mean, self.adapter.spec.std)
         return pixels[None, None].to(device), crop.resize_factor
 
-    def _to_frame(self, box_cxcywh: Tensor, resize_factor: float, frame: NDArray[np.uint8]) -> BoxPx:
+    def _to_frame(self, box_cxcywh: Tensor, resize_factor: float, frame: Pixels) -> BoxPx:
         """Map a box of the search crop to pixels of the frame."""
         size = self.adapter.spec.search_size
         box = (box_cxcywh * size / resize_factor).tolist()

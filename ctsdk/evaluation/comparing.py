@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ctsdk.data.videos import Floats
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.evaluation.scores import Evaluation, VideoScore, repetitions_by_name
 
@@ -146,7 +146,7 @@ def check_comparable(evaluations: Mapping[str, Evaluation]) -> None:
             )
 
 
-def _sums(first: Evaluation, second: Evaluation, figure: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _sums(first: Evaluation, second: Evaluation, figure: str) -> tuple[Floats, Floats]:
     """Return numerators and denominators of the two trackers' means, (2, S) each.
 
     A protocol may pool frames for one metric and not for another. Which it does is found by computing both means and
@@ -188,9 +188,7 @@ def _part(repetitions: Sequence[VideoScore], figure: str, is_pooled: bool) -> tu
     return sum(terms), sum(weights)
 
 
-def _draw_differences(
-    numerators: NDArray[np.float64], denominators: NDArray[np.float64], num_resamples: int, seed: int
-) -> NDArray[np.float64]:
+def _draw_differences(numerators: Floats, denominators: Floats, num_resamples: int, seed: int) -> Floats:
     """Return (num_resamples,) differences of the second mean and the first."""
     rng, num_videos = np.random.default_rng(seed), numerators.shape[1]
     shares = np.full(num_videos, 1.0 / num_videos)

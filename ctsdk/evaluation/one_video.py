@@ -9,9 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
+from ctsdk.crops import Pixels
 from ctsdk.data.videos import Video
 from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.errors import CtsdkError
@@ -47,7 +47,7 @@ def track_video(
     seconds, confidences = np.empty(len(video)), np.full(len(video), np.nan)
     begins: list[float] = []
 
-    def begin_each(frames: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    def begin_each(frames: Iterable[Pixels]) -> Iterator[Pixels]:
         for frame in frames:
             begins.append(time.perf_counter())
             yield frame
@@ -61,11 +61,11 @@ def track_video(
 
 
 @contextmanager
-def _read_ahead(video: Video) -> Iterator[Iterator[NDArray[np.uint8]]]:
+def _read_ahead(video: Video) -> Iterator[Iterator[Pixels]]:
     """Give the frames of a video, while a thread reads the next few."""
-    reading: deque[Future[NDArray[np.uint8]]] = deque()
+    reading: deque[Future[Pixels]] = deque()
 
-    def frames() -> Iterator[NDArray[np.uint8]]:
+    def frames() -> Iterator[Pixels]:
         for index in range(len(video)):
             reading.append(reader.submit(video.frame, index))
             if len(reading) > _NUM_AHEAD:

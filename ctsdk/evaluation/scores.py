@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from ctsdk.data.videos import Video
+from ctsdk.data.videos import Floats, Video
 from ctsdk.errors import ConfigError, DataError
 
 __all__ = ["Evaluation", "EvaluationProtocol", "VideoScore", "boxes_to_score", "repetitions_by_name", "stack_curves"]
@@ -36,20 +36,20 @@ class VideoScore:
 
     name: str
     figures: Mapping[str, float]
-    curves: Mapping[str, NDArray[np.float64]]
+    curves: Mapping[str, Floats]
     attributes: tuple[str, ...] = ()
     weight: float = 1.0
-    boxes_xywh_px: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
-    seconds: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    boxes_xywh_px: Floats = field(default_factory=lambda: np.empty((0, 4)))
+    seconds: Floats = field(default_factory=lambda: np.empty(0))
 
     @classmethod
     def of(
         cls,
         video: Video,
-        boxes_xywh_px: NDArray[np.float64],
-        seconds: NDArray[np.float64] | None,
+        boxes_xywh_px: Floats,
+        seconds: Floats | None,
         figures: Mapping[str, float],
-        curves: Mapping[str, NDArray[np.float64]],
+        curves: Mapping[str, Floats],
         weight: float = 1.0,
     ) -> VideoScore:
         """Return the score of a video with its name and its attributes; `seconds` is None if not measured."""
@@ -77,7 +77,7 @@ class EvaluationProtocol(ABC):
     name: str
     headline: str
     scale: float
-    thresholds: Mapping[str, NDArray[np.float64]]
+    thresholds: Mapping[str, Floats]
 
     @property
     def label(self) -> str:
@@ -85,9 +85,7 @@ class EvaluationProtocol(ABC):
         return self.name
 
     @abstractmethod
-    def score(
-        self, video: Video, boxes_xywh_px: NDArray[np.float64], seconds: NDArray[np.float64] | None = None
-    ) -> VideoScore:
+    def score(self, video: Video, boxes_xywh_px: Floats, seconds: Floats | None = None) -> VideoScore:
         """Score the boxes of one video.
 
         Args:
@@ -101,7 +99,7 @@ class EvaluationProtocol(ABC):
         """
 
     @abstractmethod
-    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, Floats]]:
         """Return the metrics and the curves of several videos together.
 
         Args:
@@ -133,7 +131,7 @@ class Evaluation:
             )
 
     @cached_property
-    def _summary(self) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+    def _summary(self) -> tuple[dict[str, float], dict[str, Floats]]:
         return self.protocol.summarise(self.videos)
 
     @property
@@ -142,7 +140,7 @@ class Evaluation:
         return self._summary[0]
 
     @property
-    def curves(self) -> dict[str, NDArray[np.float64]]:
+    def curves(self) -> dict[str, Floats]:
         """The curves of the data set by name, shares of frames at ``protocol.thresholds``."""
         return self._summary[1]
 
@@ -167,7 +165,7 @@ class Evaluation:
         return self._share("P_norm")
 
     @property
-    def success(self) -> NDArray[np.float64]:
+    def success(self) -> Floats:
         """The success curve; (21,) in one-pass evaluation: shares of frames whose overlap exceeds 0, 0.05, ..., 1."""
         return self.curves["success"]
 
@@ -192,7 +190,7 @@ class Evaluation:
         return self.figures[figure] / self.protocol.scale
 
 
-def boxes_to_score(video: Video, boxes_xywh_px: ArrayLike) -> NDArray[np.float64]:
+def boxes_to_score(video: Video, boxes_xywh_px: ArrayLike) -> Floats:
     """Return a copy of predicted boxes, checked, for a protocol to change.
 
     Args:
@@ -216,7 +214,7 @@ def boxes_to_score(video: Video, boxes_xywh_px: ArrayLike) -> NDArray[np.float64
     return boxes
 
 
-def stack_curves(scores: Sequence[VideoScore]) -> dict[str, NDArray[np.float64]]:
+def stack_curves(scores: Sequence[VideoScore]) -> dict[str, Floats]:
     """Return the curves of S different videos, (S, number of thresholds) by name.
 
     The curves of several repetitions of a video are averaged first.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from ctsdk.boxes import BoxPx
+from ctsdk.crops import Pixels
 from ctsdk.engine.adapter import TrackerAdapter
 from ctsdk.testing.forward import check_boxes_are_shares_of_the_crop, check_losses_are_finite_scalars
 from ctsdk.testing.promise import promise, require, setting
@@ -63,13 +63,11 @@ def check_session_survives_a_target_that_leaves(adapter: TrackerAdapter) -> None
             _require_inside(found, "frames in which the target leaves")
 
 
-def _follow(
-    adapter: TrackerAdapter, tracker: nn.Module, frames: list[NDArray[np.uint8]], box_xywh_px: BoxPx
-) -> list[BoxPx]:
+def _follow(adapter: TrackerAdapter, tracker: nn.Module, frames: list[Pixels], box_xywh_px: BoxPx) -> list[BoxPx]:
     return [result.box_xywh_px for result in track(adapter, tracker, frames, box_xywh_px)]
 
 
-def _noise(count: int) -> list[NDArray[np.uint8]]:
+def _noise(count: int) -> list[Pixels]:
     return list(np.random.default_rng(0).integers(0, 256, (count, _HEIGHT_PX, _WIDTH_PX, 3), dtype=np.uint8))
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ctsdk.data.readers.files import Files, find_present
 from ctsdk.data.readers.text import read_boxes
+from ctsdk.data.videos import Floats
 from ctsdk.errors import ConfigError, DataError
 
 __all__ = ["are_present", "check_option", "check_row_count", "read_finite_boxes"]
@@ -48,7 +48,7 @@ def are_present(dataset: str, files: Files, folders: Sequence[str], present: str
     return [folder in found for folder in folders]
 
 
-def read_finite_boxes(files: Files, path: str) -> NDArray[np.float64]:
+def read_finite_boxes(files: Files, path: str) -> Floats:
     """Return (N, 4) numbers of a data set that never writes NaN, as :func:`~ctsdk.data.readers.text.read_boxes`.
 
     Raises:

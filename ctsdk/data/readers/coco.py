@@ -29,7 +29,7 @@ from ctsdk.data.readers.documents import read_json
 from ctsdk.data.readers.files import Files
 from ctsdk.data.readers.frames import ImageFiles
 from ctsdk.data.readers.roots import open_files
-from ctsdk.data.videos import Video
+from ctsdk.data.videos import Floats, Video
 from ctsdk.errors import ConfigError, DataError
 
 __all__ = ["open_coco"]
@@ -70,7 +70,7 @@ class _Objects:
     image_sizes_px: NDArray[np.int64]
     categories: tuple[Mapping[str, str], ...]
     ids: NDArray[np.int64]
-    boxes_xywh_px: NDArray[np.float64]
+    boxes_xywh_px: Floats
     image_numbers: NDArray[np.int32]
     category_numbers: NDArray[np.int32]
 

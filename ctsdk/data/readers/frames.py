@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import overload
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ctsdk.crops import Pixels
 from ctsdk.data.images import IMAGE_SUFFIXES, decode_image
 from ctsdk.data.readers.files import Files
 from ctsdk.errors import DataError
@@ -29,7 +27,7 @@ class ImageFiles:
     files: Files
     paths: Sequence[str]
 
-    def __call__(self, index: int) -> NDArray[np.uint8]:
+    def __call__(self, index: int) -> Pixels:
         """Return frame `index`, (H, W, 3) uint8 RGB.
 
         Raises:

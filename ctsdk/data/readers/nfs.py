@@ -45,7 +45,7 @@ from ctsdk.data.readers.frames import NumberedPaths, list_images, open_frames
 from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import LARGEST_PX, read_lines
-from ctsdk.data.videos import Video
+from ctsdk.data.videos import Floats, Video
 from ctsdk.errors import DataError
 
 __all__ = ["open_nfs"]
@@ -53,7 +53,7 @@ __all__ = ["open_nfs"]
 _STEP: Final = 8  # 240 frames a second against 30
 _FLAGS: Final = ("lost", "occluded", "generated")
 
-_Annotation: TypeAlias = "tuple[NDArray[np.float64], Mapping[str, NDArray[np.int64]]]"
+_Annotation: TypeAlias = "tuple[Floats, Mapping[str, NDArray[np.int64]]]"
 
 
 def open_nfs(root: Path, *, present: str = "all") -> VideoDataset:
@@ -158,7 +158,7 @@ def _make_video(files: Files, video: _Video, frames: Sequence[str], annotation: 
     )
 
 
-def _read_rows(files: Files, path: str) -> NDArray[np.float64]:
+def _read_rows(files: Files, path: str) -> Floats:
     """Return (N, 9), the numbers before the label of each line.
 
     Raises:

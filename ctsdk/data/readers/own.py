@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from ctsdk.crops import Pixels
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.images import IMAGE_SUFFIXES, natural_order
 from ctsdk.data.readers.files import Files, Folder
@@ -25,7 +26,7 @@ from ctsdk.data.readers.frames import ImageFiles
 from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.text import read_boxes
 from ctsdk.data.readers.video_files import VIDEO_SUFFIXES, open_video_file
-from ctsdk.data.videos import Video
+from ctsdk.data.videos import Floats, Video
 from ctsdk.errors import DataError
 
 __all__ = ["open_own"]
@@ -118,7 +119,7 @@ def _video(files: Files, entry: str) -> _Video | None:
     return _Video(name, entry, found[0], is_folder)
 
 
-def _boxes(files: Files, path: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _boxes(files: Files, path: str) -> tuple[Floats, NDArray[np.bool_]]:
     """Return the boxes, (N, 4), zero instead of NaN, and whether the target is visible, (N,)."""
     boxes_xywh_px = read_boxes(files, path)
     absent = np.isnan(boxes_xywh_px).all(axis=1)
@@ -134,7 +135,7 @@ def _boxes(files: Files, path: str) -> tuple[NDArray[np.float64], NDArray[np.boo
     return boxes_xywh_px, np.asarray((boxes_xywh_px[:, 2:] > 0).all(axis=1), dtype=np.bool_)
 
 
-def _frames(files: Files, video: _Video, num_boxes: int) -> tuple[int, Callable[[int], NDArray[np.uint8]]]:
+def _frames(files: Files, video: _Video, num_boxes: int) -> tuple[int, Callable[[int], Pixels]]:
     """Return the number of frames, and the function that reads one."""
     if not video.is_folder:
         assert isinstance(files, Folder)

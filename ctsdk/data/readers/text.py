@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctsdk.data.readers.files import Files
+from ctsdk.data.videos import Floats
 from ctsdk.errors import DataError
 
 __all__ = ["LARGEST_PX", "read_boxes", "read_flags", "read_lines", "read_rows", "read_text"]
@@ -64,7 +65,7 @@ def read_rows(files: Files, path: str, width: int | None) -> list[list[float]]:
     return _rows(read_lines(files, path), files.place(path), width)
 
 
-def read_boxes(files: Files, path: str) -> NDArray[np.float64]:
+def read_boxes(files: Files, path: str) -> Floats:
     """Return (N, 4) numbers, one line of four each.
 
     Raises:
@@ -115,7 +116,7 @@ def _words_of(line: str) -> list[str]:
     return [word.strip() for word in words]
 
 
-def _parse_fast(lines: Sequence[str]) -> NDArray[np.float64] | None:
+def _parse_fast(lines: Sequence[str]) -> Floats | None:
     """Return (N, 4) numbers, or None if the lines must be parsed one by one."""
     if not lines:
         return None

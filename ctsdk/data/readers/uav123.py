@@ -33,7 +33,7 @@ from ctsdk.data.readers.frames import NumberedPaths, open_frames
 from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import read_boxes
-from ctsdk.data.videos import Video
+from ctsdk.data.videos import Floats, Video
 from ctsdk.errors import DataError
 
 __all__ = ["open_uav123"]
@@ -112,7 +112,7 @@ class _Reader:
         )
 
 
-def _visible(boxes: NDArray[np.float64], place: str) -> NDArray[np.bool_]:
+def _visible(boxes: Floats, place: str) -> NDArray[np.bool_]:
     """Return (N,), False where a row is NaN; a row with some NaN is refused."""
     is_nan = np.isnan(boxes)
     is_partly = is_nan.any(axis=1) & ~is_nan.all(axis=1)

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ctsdk.crops import import_cv2
+from ctsdk.crops import Pixels, import_cv2
 from ctsdk.errors import DataError
 from ctsdk.storage.bounded import open_regular
 
@@ -50,7 +49,7 @@ class VideoFile:
     path: Path
     modified_ns: int
 
-    def __call__(self, index: int) -> NDArray[np.uint8]:
+    def __call__(self, index: int) -> Pixels:
         """Return frame `index`, (H, W, 3) uint8 RGB.
 
         Raises:
@@ -58,7 +57,7 @@ class VideoFile:
         """
         return _decoder(self).frame(index)
 
-    def frames(self) -> Iterator[NDArray[np.uint8]]:
+    def frames(self) -> Iterator[Pixels]:
         """Yield all frames in their order, (H, W, 3) uint8 RGB.
 
         Raises:
@@ -107,7 +106,7 @@ def open_video_file(path: Path) -> VideoFile:
     return VideoFile(path, modified)
 
 
-def read_capture(source: str | int) -> Iterator[NDArray[np.uint8]]:
+def read_capture(source: str | int) -> Iterator[Pixels]:
     """Yield frames of a video file or a camera while there are any, (H, W, 3) uint8 RGB.
 
     Args:
@@ -134,7 +133,7 @@ class _Decoder:
         self.latest: MatLike | None = None
         self.num_frames: int | None = None  # known once the end was reached
 
-    def frame(self, index: int) -> NDArray[np.uint8]:
+    def frame(self, index: int) -> Pixels:
         if self.latest is None or index != self.num_read - 1:
             self.latest = self._read(index)
         # A new array each time, so that callers can draw on theirs.
@@ -194,7 +193,7 @@ def _count_frames(video: VideoFile) -> int:
     return num_frames
 
 
-def _to_rgb(pixels: MatLike) -> NDArray[np.uint8]:
+def _to_rgb(pixels: MatLike) -> Pixels:
     cv2 = import_cv2()
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 

@@ -37,7 +37,7 @@ from ctsdk.data.readers.files import Files
 from ctsdk.data.readers.frames import open_frames
 from ctsdk.data.readers.roots import open_files
 from ctsdk.data.readers.text import LARGEST_PX, read_lines
-from ctsdk.data.videos import Video
+from ctsdk.data.videos import Floats, Video
 from ctsdk.errors import DataError
 
 __all__ = ["open_vot"]
@@ -109,7 +109,7 @@ class _Reader:
         )
 
 
-def _read_regions(files: Files, path: str, polygon: str) -> NDArray[np.float64]:
+def _read_regions(files: Files, path: str, polygon: str) -> Floats:
     """Return (N, 4), a rectangle or NaN for each line."""
     boxes = []
     for number, line in enumerate(read_lines(files, path), start=1):
@@ -148,12 +148,12 @@ def _numbers(text: str, kind: Callable[[str], _Number]) -> list[_Number]:
         raise ValueError("expected numbers separated by commas") from error
 
 
-def _bounds(corners: NDArray[np.float64]) -> _Box:
+def _bounds(corners: Floats) -> _Box:
     (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
     return float(left), float(top), float(right - left), float(bottom - top)
 
 
-def _same_area(corners: NDArray[np.float64]) -> _Box:
+def _same_area(corners: Floats) -> _Box:
     if len(corners) != 4:
         raise ValueError("polygon=area takes polygons of four corners; use polygon=bounds")
     centre_x, centre_y = corners.mean(axis=0)

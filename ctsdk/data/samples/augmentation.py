@@ -9,11 +9,10 @@ import math
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ctsdk.boxes import BoxPx
 from ctsdk.config import DataConfig
-from ctsdk.crops import import_cv2
+from ctsdk.crops import Pixels, import_cv2
 
 __all__ = ["Augmentation", "augment_frame", "jitter"]
 
@@ -67,7 +66,7 @@ def jitter(box_xywh_px: BoxPx, centre_jitter: float, scale_jitter: float, rng: n
     return centre_x - 0.5 * new_width, centre_y - 0.5 * new_height, new_width, new_height
 
 
-def augment_frame(frame: NDArray[np.uint8], *, grey: bool, mirror: bool) -> NDArray[np.uint8]:
+def augment_frame(frame: Pixels, *, grey: bool, mirror: bool) -> Pixels:
     """Return a frame, (H, W, 3) uint8 RGB, in grey or mirrored, or both."""
     cv2 = import_cv2()
     if grey:

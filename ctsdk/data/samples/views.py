@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ctsdk.boxes import BoxPx
-from ctsdk.crops import box_in_crop, crop_square, crop_window, import_cv2, padding_mask
+from ctsdk.crops import Pixels, box_in_crop, crop_square, crop_window, import_cv2, padding_mask
 from ctsdk.data.samples.augmentation import Augmentation, jitter
 from ctsdk.data.samples.faults import reading
 from ctsdk.data.videos import Video
@@ -31,9 +30,9 @@ class Frames:
 
     def __init__(self, video: Video) -> None:
         self.video = video
-        self._read: dict[int, NDArray[np.uint8]] = {}
+        self._read: dict[int, Pixels] = {}
 
-    def pixels(self, number: int) -> NDArray[np.uint8]:
+    def pixels(self, number: int) -> Pixels:
         """Return frame `number`, (H, W, 3) uint8 RGB.
 
         Raises:
@@ -66,7 +65,7 @@ class Cut:
         box_xywh: the target, in shares of the crop.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     brightness: float
     box_xywh: BoxPx
 
@@ -96,7 +95,7 @@ class View:
         firsts = np.arange(num_patches) * self.size // num_patches
         return not padding_mask(left, top, side, frame_size_px, self.size)[np.ix_(firsts, firsts)].all()
 
-    def cut(self, frame: NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator) -> Cut:
+    def cut(self, frame: Pixels, augmentation: Augmentation, rng: np.random.Generator) -> Cut:
         """Cut the crop out of its frame, with its own random brightness and flip."""
         pixels = crop_square(frame, self.around_xywh_px, self.factor, self.size).pixels
         x, y, width, height = box_in_crop(self.box_xywh_px, self.around_xywh_px, self.factor, self.size)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ctsdk.crops import import_cv2
+from ctsdk.crops import Pixels, import_cv2
 from ctsdk.data.synthetic.motion import Sprite, SyntheticConfig
+from ctsdk.data.videos import Floats
 
 __all__ = ["CutOut", "draw_colours", "make_patch", "paint"]
 
@@ -41,7 +42,7 @@ def draw_colours(rng: np.random.Generator, config: SyntheticConfig) -> NDArray[n
     return (np.eye(3)[order] * gains[:, None]).astype(np.float32)
 
 
-def make_patch(image: NDArray[np.uint8], cut_out: CutOut, config: SyntheticConfig) -> NDArray[np.uint8]:
+def make_patch(image: Pixels, cut_out: CutOut, config: SyntheticConfig) -> Pixels:
     """Return (h, w, 4) uint8: the colours of a cut-out times its mask, and its mask."""
     cv2 = import_cv2()
     rng = np.random.default_rng(cut_out.seed)
@@ -60,7 +61,7 @@ def make_patch(image: NDArray[np.uint8], cut_out: CutOut, config: SyntheticConfi
     return np.dstack([cv2.multiply(colours, cv2.merge([mask] * 3), scale=1.0 / 255.0), mask])
 
 
-def _mask(sprite: Sprite) -> NDArray[np.uint8]:
+def _mask(sprite: Sprite) -> Pixels:
     """Return (h, w) uint8: the outline filled in the patch, 255 inside, with a smooth edge."""
     cv2 = import_cv2()
     finer, shift = 4, 4
@@ -72,7 +73,7 @@ def _mask(sprite: Sprite) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(mask, size.tolist(), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _piece(image: NDArray[np.uint8], shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _piece(image: Pixels, shape: tuple[int, ...], rng: np.random.Generator) -> Pixels:
     """Return a random window of a photograph, of the shape of a patch, turned or mirrored at random."""
     cv2 = import_cv2()
     height, width = shape
@@ -88,11 +89,11 @@ def _piece(image: NDArray[np.uint8], shape: tuple[int, ...], rng: np.random.Gene
         window = np.ascontiguousarray(window.transpose(1, 0, 2))
     mirrored = rng.integers(0, 2) == 1
     way = cv2.INTER_AREA if zoom > 1.0 else cv2.INTER_LINEAR
-    piece: NDArray[np.uint8] = cv2.resize(window, (width, height), interpolation=way)
+    piece: Pixels = cv2.resize(window, (width, height), interpolation=way)
     return piece[:, ::-1].copy() if mirrored else piece
 
 
-def paint(frame: NDArray[np.uint8], sprite: Sprite, patch: NDArray[np.uint8], index: int, shutter: float) -> None:
+def paint(frame: Pixels, sprite: Sprite, patch: Pixels, index: int, shutter: float) -> None:
     """Draw a sprite into a frame, in place."""
     cv2 = import_cv2()
     pose, step = sprite.poses[index], shutter * sprite.step_px(index)
@@ -112,9 +113,7 @@ def paint(frame: NDArray[np.uint8], sprite: Sprite, patch: NDArray[np.uint8], in
     window[:] = cv2.add(cv2.multiply(window, cv2.merge([rest] * 3), scale=1.0 / 255.0), cv2.merge(colours))
 
 
-def _patch_to_window(
-    sprite: Sprite, patch: NDArray[np.uint8], pose: NDArray[np.float64], corner: NDArray[np.int_]
-) -> NDArray[np.float64]:
+def _patch_to_window(sprite: Sprite, patch: Pixels, pose: Floats, corner: NDArray[np.int_]) -> Floats:
     """Return the (2, 3) map from pixel indices of the patch to pixel indices of a window of the frame."""
     linear = pose[:, :2] / sprite.size_px
     middle = 0.5 * np.array(patch.shape[1::-1])
@@ -122,7 +121,7 @@ def _patch_to_window(
     return np.column_stack([linear, shift])
 
 
-def _smear(step: NDArray[np.float64]) -> NDArray[np.float32] | None:
+def _smear(step: Floats) -> NDArray[np.float32] | None:
     """Return a kernel that averages along a step, or None where the step is below a pixel."""
     length = np.hypot(*step)
     if length < 1.0:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ctsdk.data.videos import Floats
 from ctsdk.errors import ConfigError
 
 __all__ = [
@@ -98,17 +99,17 @@ class Sprite:
         size_px: (2,) largest width and height over all frames, before rotation.
     """
 
-    outline: NDArray[np.float64]
-    poses: NDArray[np.float64]
-    size_px: NDArray[np.float64]
+    outline: Floats
+    poses: Floats
+    size_px: Floats
 
-    def boxes_xywh_px(self) -> NDArray[np.float64]:
+    def boxes_xywh_px(self) -> Floats:
         """(N, 4) bounds of the outline."""
         corners = _map_points(self.poses, self.outline)
         low, high = corners.min(axis=1), corners.max(axis=1)
         return np.concatenate([low, high - low], axis=1)
 
-    def step_px(self, index: int) -> NDArray[np.float64]:
+    def step_px(self, index: int) -> Floats:
         """(2,) shift from frame `index` to the next; for the last frame, the shift from the one before."""
         later = min(index + 1, len(self.poses) - 1)
         return self.poses[later, :, 2] - self.poses[max(later - 1, 0), :, 2]
@@ -152,7 +153,7 @@ def passing_bar(rng: np.random.Generator, config: SyntheticConfig, target: Sprit
     return Sprite(corners, _poses(centres, sizes, np.full(config.num_frames, angle)), sizes[0])
 
 
-def hidden_share(target: Sprite, bar: Sprite | None, frame_size_px: tuple[int, int]) -> NDArray[np.float64]:
+def hidden_share(target: Sprite, bar: Sprite | None, frame_size_px: tuple[int, int]) -> Floats:
     """Return (N,), the share of the target that the bar covers or the frame cuts off."""
     grid = (np.arange(_INSIDE_POINTS) + 0.5) / _INSIDE_POINTS - 0.5
     points = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
@@ -165,9 +166,7 @@ def hidden_share(target: Sprite, bar: Sprite | None, frame_size_px: tuple[int, i
     return np.asarray(hidden.mean(axis=1))
 
 
-def background_views(
-    rng: np.random.Generator, config: SyntheticConfig, image_size_px: tuple[int, int]
-) -> NDArray[np.float64]:
+def background_views(rng: np.random.Generator, config: SyntheticConfig, image_size_px: tuple[int, int]) -> Floats:
     """Return (N, 2, 3) maps from frame to photograph: a window that pans and zooms inside the photograph."""
     size, image_size = np.array(config.frame_size_px), np.array(image_size_px)
     zooming, *panning = _waves(rng, config, 3)
@@ -179,13 +178,13 @@ def background_views(
     return _poses(corners + 0.5 * zooms - 0.5, zooms, np.zeros(config.num_frames))
 
 
-def light_factors(rng: np.random.Generator, config: SyntheticConfig) -> NDArray[np.float64]:
+def light_factors(rng: np.random.Generator, config: SyntheticConfig) -> Floats:
     """Return (N,) factors of the brightness; all 1 in half of the videos."""
     (wave,) = _waves(rng, config, 1)
     return np.asarray(1.0 + (config.light_change if rng.random() < 0.5 else 0.0) * wave)
 
 
-def _waves(rng: np.random.Generator, config: SyntheticConfig, count: int) -> NDArray[np.float64]:
+def _waves(rng: np.random.Generator, config: SyntheticConfig, count: int) -> Floats:
     """Return (count, N) smooth curves in [-1, 1], each of two slow waves."""
     periods = rng.uniform((60.0, 25.0), (160.0, 60.0), (count, 2))
     phases = rng.uniform(0.0, 2.0 * math.pi, (count, 2))
@@ -195,7 +194,7 @@ def _waves(rng: np.random.Generator, config: SyntheticConfig, count: int) -> NDA
     return np.asarray(waves.sum(axis=1))
 
 
-def _path(rng: np.random.Generator, config: SyntheticConfig, step: float, margin: float) -> NDArray[np.float64]:
+def _path(rng: np.random.Generator, config: SyntheticConfig, step: float, margin: float) -> Floats:
     """Return (N, 2) centres that move by at most `step` px per frame, reflected at a margin inside the frame."""
     turning, hurrying = _waves(rng, config, 2)
     heading = rng.uniform(0.0, 2.0 * math.pi) + 2.5 * turning
@@ -207,21 +206,19 @@ def _path(rng: np.random.Generator, config: SyntheticConfig, step: float, margin
     return np.asarray(margin + np.minimum(folded, 2.0 * room - folded))
 
 
-def _poses(
-    centres: NDArray[np.float64], sizes: NDArray[np.float64], angles: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _poses(centres: Floats, sizes: Floats, angles: Floats) -> Floats:
     """Return (N, 2, 3) maps that scale, then turn, then shift."""
     cos, sin = np.cos(angles), np.sin(angles)
     turns = np.stack([cos, -sin, sin, cos], axis=1).reshape(-1, 2, 2)
     return np.concatenate([turns * sizes[:, None], centres[:, :, None]], axis=2)
 
 
-def _map_points(poses: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _map_points(poses: Floats, points: Floats) -> Floats:
     """Return (N, P, 2) points under N maps."""
     return points @ poses[:, :, :2].transpose(0, 2, 1) + poses[:, None, :, 2]
 
 
-def _within(outline: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _within(outline: Floats, points: Floats) -> NDArray[np.bool_]:
     """Return which points lie inside the outline, by crossings of a ray to the right."""
     start, end = outline, np.roll(outline, -1, axis=0)
     x, y = points[:, :1], points[:, 1:]
@@ -231,7 +228,7 @@ def _within(outline: NDArray[np.float64], points: NDArray[np.float64]) -> NDArra
     return np.asarray((spans & (x < crossing)).sum(axis=1) % 2 == 1)
 
 
-def _outline(rng: np.random.Generator) -> NDArray[np.float64]:
+def _outline(rng: np.random.Generator) -> Floats:
     """Return (P, 2) corners of an ellipse, a rounded rectangle, a blob or a rounded polygon, bounds [-0.5, 0.5]."""
     angles = np.arange(_OUTLINE_POINTS) * (2.0 * math.pi / _OUTLINE_POINTS)
     kind = int(rng.integers(4))

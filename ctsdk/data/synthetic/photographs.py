@@ -6,9 +6,8 @@ import itertools
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ctsdk.crops import import_cv2
+from ctsdk.crops import Pixels, import_cv2
 from ctsdk.data.images import IMAGE_SUFFIXES, read_image
 from ctsdk.errors import ConfigError, DataError
 
@@ -37,7 +36,7 @@ HELD_OUT_PHOTOGRAPHS: tuple[str, ...] = ("chelsea", "coffee", "coins", "motorcyc
 _LONGEST_SIDE_PX = 720
 
 
-def load_photographs(folder: Path | None = None) -> dict[str, NDArray[np.uint8]]:
+def load_photographs(folder: Path | None = None) -> dict[str, Pixels]:
     """Read photographs, each shrunk to 720 px at most.
 
     Args:
@@ -58,7 +57,7 @@ def load_photographs(folder: Path | None = None) -> dict[str, NDArray[np.uint8]]
     return {path.stem: _read_shrunk(path) for path in files}
 
 
-def procedural_textures(seed: int, count: int = 8, size: tuple[int, int] = (480, 360)) -> list[NDArray[np.uint8]]:
+def procedural_textures(seed: int, count: int = 8, size: tuple[int, int] = (480, 360)) -> list[Pixels]:
     """Return coloured textures: noise of several scales under blobs, stripes or checks.
 
     Args:
@@ -108,7 +107,7 @@ def _bundled_files() -> list[Path]:
     return files
 
 
-def _read_shrunk(path: Path) -> NDArray[np.uint8]:
+def _read_shrunk(path: Path) -> Pixels:
     pixels = read_image(path)
     shrink = _LONGEST_SIDE_PX / max(pixels.shape[:2])
     if shrink >= 1.0:
@@ -117,7 +116,7 @@ def _read_shrunk(path: Path) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(pixels, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _texture(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _texture(rng: np.random.Generator, size: tuple[int, int]) -> Pixels:
     cv2 = import_cv2()
     width, height = size
     canvas = np.zeros((height, width, 3), dtype=np.float32)
@@ -130,7 +129,7 @@ def _texture(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint
     return np.asarray(cv2.addWeighted(painted, 0.5, image, 0.5, 0.0), dtype=np.uint8)
 
 
-def _paint(image: NDArray[np.uint8], rng: np.random.Generator) -> None:
+def _paint(image: Pixels, rng: np.random.Generator) -> None:
     """Paint blobs, stripes or checks on an image, in place."""
     cv2 = import_cv2()
     height, width = image.shape[:2]

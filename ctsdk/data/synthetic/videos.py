@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ctsdk.crops import check_frame, import_cv2
+from ctsdk.crops import Pixels, check_frame, import_cv2
 from ctsdk.data.synthetic.cut_outs import CutOut, draw_colours, make_patch, paint
 from ctsdk.data.synthetic.motion import (
     SyntheticConfig,
@@ -24,7 +24,7 @@ from ctsdk.data.synthetic.motion import (
     passing_bar,
 )
 from ctsdk.data.synthetic.photographs import procedural_textures
-from ctsdk.data.videos import Video
+from ctsdk.data.videos import Floats, Video
 from ctsdk.errors import ConfigError, DataError
 
 __all__ = ["synthetic_video", "synthetic_videos"]
@@ -34,7 +34,7 @@ _NOISE_ROOM_PX = 64
 
 
 def synthetic_video(
-    images: Sequence[NDArray[np.uint8]], seed: int, config: SyntheticConfig | None = None, name: str | None = None
+    images: Sequence[Pixels], seed: int, config: SyntheticConfig | None = None, name: str | None = None
 ) -> Video:
     """Return one video.
 
@@ -72,7 +72,7 @@ def synthetic_video(
 
 
 def synthetic_videos(
-    count: int, seed: int, images: Sequence[NDArray[np.uint8]] | None = None, config: SyntheticConfig | None = None
+    count: int, seed: int, images: Sequence[Pixels] | None = None, config: SyntheticConfig | None = None
 ) -> list[Video]:
     """Return `count` videos with different seeds.
 
@@ -114,18 +114,18 @@ class _Scene:
         noise: standard deviation of the noise, grey levels.
     """
 
-    images: tuple[NDArray[np.uint8], ...]
+    images: tuple[Pixels, ...]
     seed: int
     config: SyntheticConfig
     background: int
-    views: NDArray[np.float64]
+    views: Floats
     colours: NDArray[np.float32] | None
     others: tuple[CutOut, ...]
     target: CutOut
     bar: CutOut | None
     shutter: float
     focus: float
-    light: NDArray[np.float64]
+    light: Floats
     noise: float
 
     @property
@@ -133,7 +133,7 @@ class _Scene:
         """Everything that moves, in the order of drawing."""
         return (*self.others, self.target) if self.bar is None else (*self.others, self.target, self.bar)
 
-    def __call__(self, index: int) -> NDArray[np.uint8]:
+    def __call__(self, index: int) -> Pixels:
         """Return frame `index`, (H, W, 3) uint8 RGB."""
         cv2 = import_cv2()
         frame = cv2.warpAffine(
@@ -149,7 +149,7 @@ class _Scene:
             paint(frame, cut_out.sprite, patch, index, 0.0 if cut_out is self.bar else self.shutter)
         return self._expose(frame, index)
 
-    def _expose(self, frame: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
+    def _expose(self, frame: Pixels, index: int) -> Pixels:
         """Apply the effects of the camera: focus, light and noise."""
         cv2 = import_cv2()
         if self.focus > 0.0:
@@ -164,7 +164,7 @@ class _Scene:
         return frame
 
 
-def _scene(images: tuple[NDArray[np.uint8], ...], seed: int, config: SyntheticConfig) -> _Scene:
+def _scene(images: tuple[Pixels, ...], seed: int, config: SyntheticConfig) -> _Scene:
     rng = np.random.default_rng([seed, 0])
     background, *sources = rng.permutation(len(images)).tolist()
     target = CutOut(sources[0], (seed, 1), moving_sprite(rng, config))
@@ -202,13 +202,13 @@ def _scene(images: tuple[NDArray[np.uint8], ...], seed: int, config: SyntheticCo
 
 
 @functools.lru_cache(maxsize=256)
-def _patches(scene: _Scene) -> tuple[NDArray[np.uint8], ...]:
+def _patches(scene: _Scene) -> tuple[Pixels, ...]:
     """Return the patch of each cut-out of a video, in the order of drawing."""
     return tuple(make_patch(scene.images[cut_out.image], cut_out, scene.config) for cut_out in scene.cut_outs)
 
 
 @functools.lru_cache(maxsize=16)
-def _noise(deviation: float, frame_size_px: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _noise(deviation: float, frame_size_px: tuple[int, int]) -> tuple[Pixels, Pixels]:
     """Return noise to add and noise to subtract, both larger than a frame; each frame uses a window of them."""
     width, height = frame_size_px
     shape = (height + _NOISE_ROOM_PX, width + _NOISE_ROOM_PX, 3)

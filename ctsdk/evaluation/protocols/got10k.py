@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ctsdk.data.videos import Video
+from ctsdk.data.videos import Floats, Video
 from ctsdk.errors import DataError
 from ctsdk.evaluation.protocols.measures import centre_distances_px, centres_px, overlaps, shares_above, shares_within
 from ctsdk.evaluation.scores import EvaluationProtocol, VideoScore, boxes_to_score, stack_curves
@@ -44,11 +44,9 @@ class Got10kProtocol(EvaluationProtocol):
     name = "got10k"
     headline = "AO"
     scale = 1.0
-    thresholds: Mapping[str, NDArray[np.float64]] = {"success": np.linspace(0.0, 1.0, 101)}
+    thresholds: Mapping[str, Floats] = {"success": np.linspace(0.0, 1.0, 101)}
 
-    def score(
-        self, video: Video, boxes_xywh_px: NDArray[np.float64], seconds: NDArray[np.float64] | None = None
-    ) -> VideoScore:
+    def score(self, video: Video, boxes_xywh_px: Floats, seconds: Floats | None = None) -> VideoScore:
         """Score the boxes of one video; see :meth:`EvaluationProtocol.score`.
 
         As in the toolkit, the size of frames is the resolution in GOT-10k's meta_info.ini: some of its videos have
@@ -72,7 +70,7 @@ class Got10kProtocol(EvaluationProtocol):
         figures = _pooled_figures(average, success, np.empty(0) if seconds is None else seconds)
         return VideoScore.of(video, boxes_xywh_px, seconds, figures, {"success": success}, len(overlap))
 
-    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, Floats]]:
         """Return the metrics and the curve of all frames pooled."""
         counted = [score for score in scores if score.weight]
         seconds = np.concatenate([score.seconds for score in scores])
@@ -113,16 +111,11 @@ class Got10kOnePassProtocol(EvaluationProtocol):
             dataset_name: of the data set, which some rules depend on.
         """
         self._skips_nan = dataset_name in _SKIPPING_NAN
-        self.thresholds: Mapping[str, NDArray[np.float64]] = {
-            "success": np.linspace(0.0, 1.0, 21),
-            "precision": np.arange(51.0),
-        }
+        self.thresholds: Mapping[str, Floats] = {"success": np.linspace(0.0, 1.0, 21), "precision": np.arange(51.0)}
         if dataset_name in _NORMALISING:
             self.thresholds = {**self.thresholds, "normalised_precision": np.linspace(0.0, 0.5, 51)}
 
-    def score(
-        self, video: Video, boxes_xywh_px: NDArray[np.float64], seconds: NDArray[np.float64] | None = None
-    ) -> VideoScore:
+    def score(self, video: Video, boxes_xywh_px: Floats, seconds: Floats | None = None) -> VideoScore:
         """Score the boxes of one video; see :meth:`EvaluationProtocol.score`."""
         boxes, truth = boxes_to_score(video, boxes_xywh_px), video.boxes_xywh_px
         boxes[0] = truth[0]
@@ -149,7 +142,7 @@ class Got10kOnePassProtocol(EvaluationProtocol):
         figures = {**_one_pass_figures(curves), "speed_fps": speed}
         return VideoScore.of(video, boxes_xywh_px, seconds, figures, curves)
 
-    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, Floats]]:
         """Return the metrics and the mean curves of several videos."""
         curves = {name: rows.mean(axis=0) for name, rows in stack_curves(scores).items()}
         speeds = [score.figures["speed_fps"] for score in scores if not math.isnan(score.figures["speed_fps"])]
@@ -162,19 +155,19 @@ def _image_size_px(video: Video) -> tuple[int, int]:
     return (int(resolution[1]), int(resolution[2])) if resolution else video.frame_size_px(0)
 
 
-def _clip(boxes_xywh_px: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np.float64]:
+def _clip(boxes_xywh_px: Floats, size_px: tuple[int, int]) -> Floats:
     corner = boxes_xywh_px[:, :2].clip(0, size_px)
     return np.concatenate([corner, boxes_xywh_px[:, 2:].clip(0, size_px - corner)], axis=1)
 
 
-def _clipped_overlaps(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+def _clipped_overlaps(boxes: Floats, truth: Floats) -> Floats:
     """Return overlaps in [0, 1]; 0 where both boxes are empty, NaN where one is NaN."""
     return overlaps(boxes, truth, eps_px2=_EPS_PX2).clip(0.0, 1.0)
 
 
-def _normalised_distances(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+def _normalised_distances(boxes: Floats, truth: Floats) -> Floats:
     offsets = (centres_px(boxes) - centres_px(truth)) / np.maximum(1.0, truth[:, 2:])
-    distances: NDArray[np.float64] = np.sqrt((offsets**2).sum(axis=1))
+    distances: Floats = np.sqrt((offsets**2).sum(axis=1))
     return distances
 
 
@@ -189,13 +182,13 @@ def _covers(video: Video) -> NDArray[np.int64]:
     return covers
 
 
-def _frames_per_second(seconds: NDArray[np.float64]) -> float:
+def _frames_per_second(seconds: Floats) -> float:
     """Return the mean of 1 / seconds over positive ones; NaN is not positive."""
     measured = seconds[seconds > 0]
     return float((1.0 / measured).mean()) if len(measured) else math.nan
 
 
-def _pooled_figures(average: float, success: NDArray[np.float64], seconds: NDArray[np.float64]) -> dict[str, float]:
+def _pooled_figures(average: float, success: Floats, seconds: Floats) -> dict[str, float]:
     return {
         "AO": average,
         "SR50": float(success[50]),
@@ -204,7 +197,7 @@ def _pooled_figures(average: float, success: NDArray[np.float64], seconds: NDArr
     }
 
 
-def _one_pass_figures(curves: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+def _one_pass_figures(curves: Mapping[str, Floats]) -> dict[str, float]:
     figures = {
         "success_score": float(curves["success"].mean()),
         "success_rate": float(curves["success"][10]),

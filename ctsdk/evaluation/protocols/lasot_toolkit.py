@@ -9,9 +9,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ctsdk.data.videos import Video
+from ctsdk.data.videos import Floats, Video
 from ctsdk.errors import DataError
 from ctsdk.evaluation.protocols.measures import (
     ONE_PASS_THRESHOLDS,
@@ -48,9 +47,7 @@ class LasotToolkitProtocol(EvaluationProtocol):
     scale = 100.0
     thresholds = ONE_PASS_THRESHOLDS
 
-    def score(
-        self, video: Video, boxes_xywh_px: NDArray[np.float64], seconds: NDArray[np.float64] | None = None
-    ) -> VideoScore:
+    def score(self, video: Video, boxes_xywh_px: Floats, seconds: Floats | None = None) -> VideoScore:
         """Score the boxes of one video; see :meth:`EvaluationProtocol.score`."""
         boxes, truth = boxes_to_score(video, boxes_xywh_px), video.boxes_xywh_px
         if len(boxes) < len(truth):
@@ -69,18 +66,18 @@ class LasotToolkitProtocol(EvaluationProtocol):
         curves = one_pass_curves(overlap, distances, normalised, num_frames)
         return VideoScore.of(video, boxes_xywh_px, seconds, one_pass_figures(curves), curves)
 
-    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, Floats]]:
         """Return the metrics and the mean curves of several videos; NaN where every curve is 0."""
         curves = {name: _mean_of_nonzero(rows) for name, rows in stack_curves(scores).items()}
         return one_pass_figures(curves), curves
 
 
-def _replace_lost(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+def _replace_lost(boxes: Floats, truth: Floats) -> Floats:
     lost = np.isnan(boxes).any(axis=1) | (boxes[:, 2:] <= 0).any(axis=1)
     return repeat_previous(boxes, np.logical_and(lost, ~np.isnan(truth).any(axis=1)))
 
 
-def _mean_of_nonzero(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mean_of_nonzero(rows: Floats) -> Floats:
     kept = rows[rows.sum(axis=1) > 0]
-    mean: NDArray[np.float64] = kept.mean(axis=0) if len(kept) else np.full(rows.shape[1], math.nan)
+    mean: Floats = kept.mean(axis=0) if len(kept) else np.full(rows.shape[1], math.nan)
     return mean

@@ -13,6 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ctsdk.data.videos import Floats
+
 __all__ = [
     "ONE_PASS_THRESHOLDS",
     "centre_distances_px",
@@ -29,7 +31,7 @@ __all__ = [
 ]
 
 # As products, not as quotients: 3 * 0.05 is above 0.15.
-ONE_PASS_THRESHOLDS: Final[Mapping[str, NDArray[np.float64]]] = {
+ONE_PASS_THRESHOLDS: Final[Mapping[str, Floats]] = {
     "success": np.arange(21.0) * 0.05,
     "precision": np.arange(51.0),
     "normalised_precision": np.arange(51.0) / 100,
@@ -37,9 +39,7 @@ ONE_PASS_THRESHOLDS: Final[Mapping[str, NDArray[np.float64]]] = {
 """Of the curves of one-pass evaluation: overlap; distance in px; distance in widths and heights of the true box."""
 
 
-def overlaps(
-    boxes_xywh_px: NDArray[np.float64], truth_xywh_px: NDArray[np.float64], *, eps_px2: float = 0.0
-) -> NDArray[np.float64]:
+def overlaps(boxes_xywh_px: Floats, truth_xywh_px: Floats, *, eps_px2: float = 0.0) -> Floats:
     """Return the intersection over union of paired boxes.
 
     Args:
@@ -56,7 +56,7 @@ def overlaps(
         return _quotients(boxes_xywh_px, truth_xywh_px, end - start, eps_px2)
 
 
-def overlaps_of_pixels(boxes_xywh_px: NDArray[np.float64], truth_xywh_px: NDArray[np.float64]) -> NDArray[np.float64]:
+def overlaps_of_pixels(boxes_xywh_px: Floats, truth_xywh_px: Floats) -> Floats:
     """Return the same as :func:`overlaps`, computed from first and last pixels as the older tools do.
 
     It differs in rounding, which decides where boxes only touch or are equal. Also, an edge at NaN does not bound the
@@ -69,20 +69,18 @@ def overlaps_of_pixels(boxes_xywh_px: NDArray[np.float64], truth_xywh_px: NDArra
         return _quotients(boxes_xywh_px, truth_xywh_px, last - first + 1.0, 0.0)
 
 
-def centres_px(boxes_xywh_px: NDArray[np.float64]) -> NDArray[np.float64]:
+def centres_px(boxes_xywh_px: Floats) -> Floats:
     """Return the centres of (N, 4) boxes, (N, 2), counted from the middle of the first pixel as most tools do."""
     return boxes_xywh_px[:, :2] + 0.5 * (boxes_xywh_px[:, 2:] - 1.0)
 
 
-def centre_distances_px(boxes_xywh_px: NDArray[np.float64], truth_xywh_px: NDArray[np.float64]) -> NDArray[np.float64]:
+def centre_distances_px(boxes_xywh_px: Floats, truth_xywh_px: Floats) -> Floats:
     """Return the distances between the centres of paired boxes, (N,)."""
     with np.errstate(invalid="ignore"):
         return _lengths(centres_px(boxes_xywh_px) - centres_px(truth_xywh_px))
 
 
-def normalised_centre_distances(
-    boxes_xywh_px: NDArray[np.float64], truth_xywh_px: NDArray[np.float64], *, eps_px: float = 0.0
-) -> NDArray[np.float64]:
+def normalised_centre_distances(boxes_xywh_px: Floats, truth_xywh_px: Floats, *, eps_px: float = 0.0) -> Floats:
     """Return the distances between centres in widths and heights of the true box, (N,).
 
     Args:
@@ -95,7 +93,7 @@ def normalised_centre_distances(
         return _lengths(centres_px(boxes_xywh_px) / sizes - centres_px(truth_xywh_px) / sizes)
 
 
-def repeat_previous(boxes_xywh_px: NDArray[np.float64], lost: NDArray[np.bool_]) -> NDArray[np.float64]:
+def repeat_previous(boxes_xywh_px: Floats, lost: NDArray[np.bool_]) -> Floats:
     """Return (N, 4) boxes in which each lost one, except the first, is replaced by the last one that is not lost.
 
     Args:
@@ -106,27 +104,24 @@ def repeat_previous(boxes_xywh_px: NDArray[np.float64], lost: NDArray[np.bool_])
     return boxes_xywh_px[np.maximum.accumulate(np.where(lost, 0, rows))]
 
 
-def shares_above(values: NDArray[np.float64], thresholds: NDArray[np.float64], num_frames: int) -> NDArray[np.float64]:
+def shares_above(values: Floats, thresholds: Floats, num_frames: int) -> Floats:
     """Return how many of (N,) values exceed each threshold, as shares of `num_frames`; NaN exceeds none."""
     return _shares(values[:, None] > thresholds, num_frames)
 
 
-def shares_from(values: NDArray[np.float64], thresholds: NDArray[np.float64], num_frames: int) -> NDArray[np.float64]:
+def shares_from(values: Floats, thresholds: Floats, num_frames: int) -> Floats:
     """Return how many of (N,) values reach each threshold, as shares of `num_frames`; NaN reaches none."""
     return _shares(values[:, None] >= thresholds, num_frames)
 
 
-def shares_within(values: NDArray[np.float64], thresholds: NDArray[np.float64], num_frames: int) -> NDArray[np.float64]:
+def shares_within(values: Floats, thresholds: Floats, num_frames: int) -> Floats:
     """Return how many of (N,) values are at most each threshold, as shares of `num_frames`; NaN never is."""
     return _shares(values[:, None] <= thresholds, num_frames)
 
 
 def one_pass_curves(
-    overlap: NDArray[np.float64],
-    distances_px: NDArray[np.float64],
-    normalised_distances: NDArray[np.float64],
-    num_frames: int,
-) -> dict[str, NDArray[np.float64]]:
+    overlap: Floats, distances_px: Floats, normalised_distances: Floats, num_frames: int
+) -> dict[str, Floats]:
     """Return the curves of one video at :data:`ONE_PASS_THRESHOLDS`.
 
     Args:
@@ -144,7 +139,7 @@ def one_pass_curves(
     }
 
 
-def one_pass_figures(curves: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+def one_pass_figures(curves: Mapping[str, Floats]) -> dict[str, float]:
     """Return the metrics of curves at :data:`ONE_PASS_THRESHOLDS`, in percent.
 
     ``AUC`` is the mean of the 21 values of the success curve, ``P`` is precision at 20 px, ``P_norm`` is normalised
@@ -157,25 +152,23 @@ def one_pass_figures(curves: Mapping[str, NDArray[np.float64]]) -> dict[str, flo
     }
 
 
-def _ends_px(boxes_xywh_px: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ends_px(boxes_xywh_px: Floats) -> Floats:
     return boxes_xywh_px[:, :2] + boxes_xywh_px[:, 2:]
 
 
-def _quotients(
-    boxes: NDArray[np.float64], truth: NDArray[np.float64], shared_px: NDArray[np.float64], eps_px2: float
-) -> NDArray[np.float64]:
+def _quotients(boxes: Floats, truth: Floats, shared_px: Floats, eps_px2: float) -> Floats:
     """Return intersection over union; `shared_px` is width and height of the intersection, negative if it is empty."""
     intersection = shared_px.clip(min=0.0).prod(axis=1)
     union = boxes[:, 2:].prod(axis=1) + truth[:, 2:].prod(axis=1) - intersection
-    quotients: NDArray[np.float64] = intersection / (union + eps_px2)
+    quotients: Floats = intersection / (union + eps_px2)
     return quotients
 
 
-def _shares(hits: NDArray[np.bool_], num_frames: int) -> NDArray[np.float64]:
-    shares: NDArray[np.float64] = hits.sum(axis=0) / num_frames
+def _shares(hits: NDArray[np.bool_], num_frames: int) -> Floats:
+    shares: Floats = hits.sum(axis=0) / num_frames
     return shares
 
 
-def _lengths(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
-    lengths: NDArray[np.float64] = np.sqrt((offsets**2).sum(axis=1))
+def _lengths(offsets: Floats) -> Floats:
+    lengths: Floats = np.sqrt((offsets**2).sum(axis=1))
     return lengths

@@ -29,7 +29,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ctsdk.data.videos import Video
+from ctsdk.data.videos import Floats, Video
 from ctsdk.errors import DataError
 from ctsdk.evaluation.protocols.measures import (
     ONE_PASS_THRESHOLDS,
@@ -87,9 +87,9 @@ class FrameErrors:
         valid: (N,), the frames whose truth is valid and, where flags are used, whose target is visible.
     """
 
-    overlaps: NDArray[np.float64]
-    distances_px: NDArray[np.float64]
-    normalised_distances: NDArray[np.float64]
+    overlaps: Floats
+    distances_px: Floats
+    normalised_distances: Floats
     valid: NDArray[np.bool_]
 
 
@@ -127,9 +127,7 @@ class OnePassProtocol(EvaluationProtocol):
         chosen = [option for option, on in options.items() if on]
         return f"{self.name} ({', '.join(chosen)})" if chosen else self.name
 
-    def score(
-        self, video: Video, boxes_xywh_px: NDArray[np.float64], seconds: NDArray[np.float64] | None = None
-    ) -> VideoScore:
+    def score(self, video: Video, boxes_xywh_px: Floats, seconds: Floats | None = None) -> VideoScore:
         """Score the boxes of one video; see :meth:`EvaluationProtocol.score`."""
         errors = self.frame_errors(video, boxes_xywh_px)
         num_frames = int(errors.valid.sum()) if self.exclude_invalid_frames else len(errors.valid)
@@ -142,12 +140,12 @@ class OnePassProtocol(EvaluationProtocol):
         figures = {**_figures(curves), "AO_valid_frames": float(valid.mean()) if len(valid) else math.nan}
         return VideoScore.of(video, boxes_xywh_px, seconds, figures, curves)
 
-    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, Floats]]:
         """Return the metrics and the mean curves of several videos."""
         curves = {name: rows.mean(axis=0) for name, rows in stack_curves(scores).items()}
         return _figures(curves), curves
 
-    def frame_errors(self, video: Video, boxes_xywh_px: NDArray[np.float64]) -> FrameErrors:
+    def frame_errors(self, video: Video, boxes_xywh_px: Floats) -> FrameErrors:
         """Return overlap and distances in every frame.
 
         Args:
@@ -184,7 +182,7 @@ class OnePassProtocol(EvaluationProtocol):
         )
 
 
-def _cut_to_integers(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cut_to_integers(boxes: Floats) -> Floats:
     """Return boxes as official result files have them."""
     saved = np.trunc(boxes)
     # The official cast to int64 turns NaN into the smallest integer, far outside any frame. Sizes of NaN are refused.
@@ -192,7 +190,7 @@ def _cut_to_integers(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return saved
 
 
-def _refuse(name: str, boxes: NDArray[np.float64], truth: NDArray[np.float64], rules: _Rules) -> None:
+def _refuse(name: str, boxes: Floats, truth: Floats, rules: _Rules) -> None:
     wrong = np.isnan(boxes).any(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
@@ -219,7 +217,7 @@ def _refuse(name: str, boxes: NDArray[np.float64], truth: NDArray[np.float64], r
         )
 
 
-def _fit_to(truth: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fit_to(truth: Floats, boxes: Floats) -> Floats:
     """Return one box per frame: empty ones repeat the one before, surplus is cut, missing are 0, the first is true."""
     boxes = boxes[: len(truth)]
     known = ~np.isnan(truth[: len(boxes)]).any(axis=1)
@@ -229,7 +227,7 @@ def _fit_to(truth: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[n
     return filled
 
 
-def _figures(curves: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+def _figures(curves: Mapping[str, Floats]) -> dict[str, float]:
     figures = one_pass_figures(curves)
     success = {name: 100 * float(curves["success"][index]) for name, index in {"OP50": 10, "OP75": 15}.items()}
     return {"AUC": figures["AUC"], **success, "P": figures["P"], "P_norm": figures["P_norm"]}

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ctsdk.data.videos import Video
+from ctsdk.data.videos import Floats, Video
 from ctsdk.evaluation.protocols.measures import (
     centre_distances_px,
     centres_px,
@@ -42,15 +41,13 @@ class TrackingNetProtocol(EvaluationProtocol):
     name = "trackingnet"
     headline = "success"
     scale = 100.0
-    thresholds: Mapping[str, NDArray[np.float64]] = {
+    thresholds: Mapping[str, Floats] = {
         "success": np.linspace(0.0, 1.0, 21),
         "precision": np.linspace(0.0, 50.0, 21),
         "normalised_precision": np.linspace(0.0, 0.5, 21),
     }
 
-    def score(
-        self, video: Video, boxes_xywh_px: NDArray[np.float64], seconds: NDArray[np.float64] | None = None
-    ) -> VideoScore:
+    def score(self, video: Video, boxes_xywh_px: Floats, seconds: Floats | None = None) -> VideoScore:
         """Score the boxes of one video; see :meth:`EvaluationProtocol.score`."""
         truth = np.round(video.boxes_xywh_px)
         boxes = np.round(boxes_to_score(video, boxes_xywh_px))[: len(truth)]
@@ -73,21 +70,21 @@ class TrackingNetProtocol(EvaluationProtocol):
         """
         return self.score(video, np.zeros((len(video), 4)))
 
-    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+    def summarise(self, scores: Sequence[VideoScore]) -> tuple[dict[str, float], dict[str, Floats]]:
         """Return the metrics and the mean curves of several videos."""
         curves = {name: rows.mean(axis=0) for name, rows in stack_curves(scores).items()}
         coverage = np.average([score.figures["coverage"] for score in scores], weights=[s.weight for s in scores])
         return {"coverage": float(coverage), **_areas(curves)}, curves
 
 
-def _normalised_distances(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+def _normalised_distances(boxes: Floats, truth: Floats) -> Floats:
     offsets, sizes = centres_px(truth) - centres_px(boxes), truth[:, 2:]
     with np.errstate(divide="ignore", invalid="ignore"):
         # The devkit's order: boxes are whole numbers here, and distances fall on thresholds.
-        distances: NDArray[np.float64] = np.sqrt((offsets / sizes * offsets / sizes).sum(axis=1))
+        distances: Floats = np.sqrt((offsets / sizes * offsets / sizes).sum(axis=1))
     return distances
 
 
-def _areas(curves: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+def _areas(curves: Mapping[str, Floats]) -> dict[str, float]:
     names = {"success": "success", "precision": "precision", "normalized_precision": "normalised_precision"}
     return {figure: 100 * float((curves[name][1:] + curves[name][:-1]).mean()) / 2 for figure, name in names.items()}

@@ -28,11 +28,11 @@ from pathlib import Path, PurePath
 from typing import Final, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.files import Folder
 from ctsdk.data.readers.text import read_rows
+from ctsdk.data.videos import Floats
 from ctsdk.errors import ConfigError, DataError
 from ctsdk.evaluation.results.predictions import TrackedVideo, check_file_name
 from ctsdk.evaluation.results.spellings import ResultFormat, dataset_key, spelling
@@ -55,15 +55,15 @@ class Numbers:
     box_decimals: int | None
     second_decimals: int
 
-    def boxes(self, boxes_xywh_px: NDArray[np.float64]) -> str:
+    def boxes(self, boxes_xywh_px: Floats) -> str:
         """Return the text of (N, 4) boxes, a line each."""
         return self._lines(boxes_xywh_px, self.box_decimals)
 
-    def seconds(self, seconds: NDArray[np.float64]) -> str:
+    def seconds(self, seconds: Floats) -> str:
         """Return the text of (N, R) times, a line per frame and a column per repetition."""
         return self._lines(seconds, self.second_decimals)
 
-    def _lines(self, values: NDArray[np.float64], decimals: int | None) -> str:
+    def _lines(self, values: Floats, decimals: int | None) -> str:
         rows = (self.separator.join(_format(value, decimals) for value in row) for row in values.tolist())
         return "".join(f"{row}\n" for row in rows)
 
@@ -164,7 +164,7 @@ class _Layout:
             return home / name / f"{name}_{self.repetition or 1:03d}.txt", home / name / f"{name}_time.txt"
         return home / f"{name}.txt", home / "times" / f"{name}_time.txt"
 
-    def _seconds(self, path: Path, tracked: TrackedVideo) -> NDArray[np.float64]:
+    def _seconds(self, path: Path, tracked: TrackedVideo) -> Floats:
         """Return (N, R) times: those of `tracked`, and of the repetitions before it that share its file."""
         column = tracked.seconds[:, None]
         num_before = (self.repetition or 1) - 1 if self._is_tree else 0
@@ -221,7 +221,7 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _read_columns(path: Path) -> NDArray[np.float64]:
+def _read_columns(path: Path) -> Floats:
     """Return (N, R) times, (0, 0) if there are none."""
     if not path.is_file():
         return np.empty((0, 0))

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from ctsdk.data.readers.files import Folder
 from ctsdk.data.readers.text import read_rows
+from ctsdk.data.videos import Floats
 from ctsdk.errors import DataError, OutputError
 from ctsdk.storage.atomic import atomic_write
 
 __all__ = ["PredictionFolder", "TrackedVideo", "check_file_name"]
 
-_Numbers: TypeAlias = "NDArray[np.float64]"
+_Numbers: TypeAlias = "Floats"
 
 _BOX = "finite numbers and sizes of at least 0. Write a lost target as its last box"
 _TIME = "seconds, at least 0. Leave the times out if they were not measured"

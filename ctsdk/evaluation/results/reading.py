@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.files import Files, Folder
 from ctsdk.data.readers.text import read_rows
+from ctsdk.data.videos import Floats
 from ctsdk.errors import DataError
 from ctsdk.evaluation.results.archives import Archive, list_folder
 from ctsdk.evaluation.results.predictions import TrackedVideo
@@ -45,8 +45,8 @@ class FoundVideo:
 
     name: str
     place: str
-    boxes_xywh_px: NDArray[np.float64]
-    seconds: NDArray[np.float64]
+    boxes_xywh_px: Floats
+    seconds: Floats
 
     def check(self) -> TrackedVideo:
         """Return it as a tracked video, whose numbers are valid.
@@ -90,7 +90,7 @@ class ResultFiles:
             for path, column in zip(self.paths[name], seconds, strict=True)
         ]
 
-    def _seconds(self, name: str) -> list[NDArray[np.float64]]:
+    def _seconds(self, name: str) -> list[Floats]:
         """Return the times of each repetition."""
         num = len(self.paths[name])
         if name not in self.times:
