@@ -20,7 +20,7 @@ from ctsdk.ranks import is_first_rank
 from ctsdk.reporting import comparison_table
 from ctsdk.storage.atomic import atomic_write
 
-__all__ = ["compress"]
+__all__ = ["AdapterOptions", "compress"]
 
 OFFICIAL_FILE = "student_official.pth.tar"
 

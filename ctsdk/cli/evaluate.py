@@ -18,12 +18,11 @@ from ctsdk.cli.trackers import NamedTracker, TrackerName, TrackerOptions, load_t
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.formats import open_dataset
 from ctsdk.errors import ConfigError
-from ctsdk.evaluation.running import PREDICTIONS_FOLDER, track_dataset
-from ctsdk.evaluation.running import evaluate as evaluate_tracker
+from ctsdk.evaluation.running import PREDICTIONS_FOLDER, evaluate as evaluate_tracker, track_dataset
 from ctsdk.evaluation.scores import Evaluation, EvaluationProtocol
 from ctsdk.ranks import is_first_rank
 
-__all__ = ["evaluate"]
+__all__ = ["OutputOptions", "evaluate"]
 
 _logger = logging.getLogger(__name__)
 

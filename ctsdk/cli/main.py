@@ -17,8 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ctsdk.cli.adapters import adapters
 from ctsdk.cli.check import check
 from ctsdk.cli.compress import compress
-from ctsdk.cli.data import check as check_data
-from ctsdk.cli.data import formats
+from ctsdk.cli.data import check as check_data, formats
 from ctsdk.cli.demo import demo
 from ctsdk.cli.evaluate import evaluate
 from ctsdk.cli.new_adapter import new_adapter

@@ -11,8 +11,7 @@ from cyclopts import Parameter
 from ctsdk.cli.options import FileToWrite
 from ctsdk.data.formats import open_dataset
 from ctsdk.errors import ConfigError
-from ctsdk.evaluation.results.packing import PackNumbers
-from ctsdk.evaluation.results.packing import pack as pack_results
+from ctsdk.evaluation.results.packing import PackNumbers, pack as pack_results
 
 __all__ = ["pack"]
 

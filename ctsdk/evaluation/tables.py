@@ -134,24 +134,15 @@ def video_table(evaluations: Mapping[str, Evaluation], figures: Sequence[str] | 
         ]
         speeds = [frames_per_second(by_name[name]) for by_name in of_trackers]
         rows.append((name, len(repetitions[0].boxes_xywh_px), *cells, *speeds))
-    headings = (
-        "video",
-        "frames",
-        *_headings(evaluations, chosen),
-        *(f"{label}: fps".removeprefix(": ") for label in evaluations),
-    )
+    speed_headings = (f"{label}: fps".removeprefix(": ") for label in evaluations)
+    headings = ("video", "frames", *_headings(evaluations, chosen), *speed_headings)
     return Table(headings, tuple(rows), _title("Videos", first), _digits(first))
 
 
 def attribute_table(evaluations: Mapping[str, Evaluation], figures: Sequence[str] | None = None) -> Table:
     """Return a table with a row for each attribute: the metrics of the videos that have it.
 
-    Args:
-        evaluations: by the tracker's label, by one protocol and on the same videos; an empty label is left out.
-        figures: names of the metrics to show of each tracker; None for the protocol's headline.
-
-    Raises:
-        ConfigError: there are no evaluations, they were not made alike, or there is no such metric.
+    Arguments and errors are those of :func:`video_table`.
     """
     first = _first(evaluations)
     chosen = _choose(first, figures, first.figures)

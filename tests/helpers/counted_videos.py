@@ -7,11 +7,17 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ctsdk.config import DataConfig
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError
 
 SIZE_PX = (120, 90)
+
+
+def augment_only(**amounts: float) -> DataConfig:
+    """Return the augmentation of these amounts and no other; the offsets of boxes keep their defaults."""
+    return DataConfig(**{"greyscale": 0.0, "joint_flip": 0.0, "brightness": 0.0, "flip": 0.0, **amounts})
 
 
 class Counted:

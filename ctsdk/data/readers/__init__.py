@@ -17,8 +17,7 @@
 
     plugin         offers them all by name
     files          the files of a data set, in a folder
-    lmdb_files     the files of a data set, in an LMDB
-    roots          a folder or an LMDB, whichever it is
+    lmdb_files     the files of a data set, in an LMDB, or in whichever of both it is
     frames         the frames of a video as image files
     text           numbers in annotation files
     documents      annotations in JSON and XML

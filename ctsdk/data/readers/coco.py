@@ -28,7 +28,7 @@ from ctsdk.data.readers.checks import check_option
 from ctsdk.data.readers.documents import read_json
 from ctsdk.data.readers.files import Files
 from ctsdk.data.readers.frames import ImageFiles
-from ctsdk.data.readers.roots import open_files
+from ctsdk.data.readers.lmdb_files import open_files
 from ctsdk.data.videos import Floats, Video
 from ctsdk.errors import ConfigError, DataError
 

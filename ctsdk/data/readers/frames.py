@@ -63,11 +63,7 @@ class NumberedPaths(Sequence[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
 
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        """Return path `index`.
-
-        Raises:
-            IndexError: there is no such path: the protocol by which Python ends a loop.
-        """
+        """Return path `index`; IndexError ends a loop, as Python wants it."""
         numbers = range(self.first, self.first + self.num_paths)[index]
         if isinstance(numbers, range):
             return [self._path(number) for number in numbers]

@@ -30,7 +30,7 @@ from ctsdk.data.readers.checks import check_option
 from ctsdk.data.readers.documents import read_xml
 from ctsdk.data.readers.files import Files
 from ctsdk.data.readers.frames import open_frames
-from ctsdk.data.readers.roots import open_files
+from ctsdk.data.readers.lmdb_files import open_files
 from ctsdk.data.readers.tracks import Track, read_official_tracks, read_tracks, track_name, write_tracks
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError

@@ -32,7 +32,7 @@ from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import check_option, read_finite_boxes
 from ctsdk.data.readers.files import Files, find_present
 from ctsdk.data.readers.frames import NumberedPaths, open_frames
-from ctsdk.data.readers.roots import open_files
+from ctsdk.data.readers.lmdb_files import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import read_flags, read_text
 from ctsdk.data.videos import Video

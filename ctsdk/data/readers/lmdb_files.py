@@ -11,13 +11,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
-from ctsdk.data.readers.files import MAX_FILE_BYTES, too_long
+from ctsdk.data.readers.files import MAX_FILE_BYTES, Folder, too_long
 from ctsdk.errors import DataError
 
 if TYPE_CHECKING:
     import lmdb
 
-__all__ = ["Lmdb"]
+__all__ = ["Lmdb", "open_files"]
 
 # A value that was written and deleted in one transaction may leave pages at the end of the file unwritten. A file that
 # lacks more pages than any image takes was truncated.
@@ -84,6 +84,17 @@ def _import_lmdb(root: Path) -> ModuleType:
             "Install it: pip install 'ctsdk[lmdb]'"
         ) from error
     return lmdb
+
+
+def open_files(root: Path) -> Folder | Lmdb:
+    """Return the files under `root`: an LMDB, or a folder.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise DataError(f"the data set's folder {root} does not exist or is no folder. Check the path.")
+    return Lmdb(root) if (root / "data.mdb").is_file() else Folder(root)
 
 
 @contextmanager

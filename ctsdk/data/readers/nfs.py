@@ -42,7 +42,7 @@ from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import are_present, read_finite_boxes
 from ctsdk.data.readers.files import Files
 from ctsdk.data.readers.frames import NumberedPaths, list_images, open_frames
-from ctsdk.data.readers.roots import open_files
+from ctsdk.data.readers.lmdb_files import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.readers.text import LARGEST_PX, read_lines
 from ctsdk.data.videos import Floats, Video

@@ -30,7 +30,7 @@ from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import are_present, check_option, check_row_count, read_finite_boxes
 from ctsdk.data.readers.files import Files
 from ctsdk.data.readers.frames import NumberedPaths, open_frames
-from ctsdk.data.readers.roots import open_files
+from ctsdk.data.readers.lmdb_files import open_files
 from ctsdk.data.readers.tables import read_table
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError

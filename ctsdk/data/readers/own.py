@@ -23,7 +23,7 @@ from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.images import IMAGE_SUFFIXES, natural_order
 from ctsdk.data.readers.files import Files, Folder
 from ctsdk.data.readers.frames import ImageFiles
-from ctsdk.data.readers.roots import open_files
+from ctsdk.data.readers.lmdb_files import open_files
 from ctsdk.data.readers.text import read_boxes
 from ctsdk.data.readers.video_files import VIDEO_SUFFIXES, open_video_file
 from ctsdk.data.videos import Floats, Video

@@ -24,7 +24,7 @@ from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.readers.checks import read_finite_boxes
 from ctsdk.data.readers.files import Files, Folder
 from ctsdk.data.readers.frames import list_images, open_frames
-from ctsdk.data.readers.roots import open_files
+from ctsdk.data.readers.lmdb_files import open_files
 from ctsdk.data.readers.text import read_lines
 from ctsdk.data.videos import Video
 from ctsdk.errors import DataError

@@ -6,7 +6,6 @@ Source: botaoye/OSTrack @ 33b5e12, lib/train/data/processing.py, transforms.py a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -14,37 +13,12 @@ from ctsdk.boxes import BoxPx
 from ctsdk.config import DataConfig
 from ctsdk.crops import Pixels, import_cv2
 
-__all__ = ["Augmentation", "augment_frame", "jitter"]
+__all__ = ["augment_frame", "for_validation", "jitter"]
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """How crops are augmented: the keys of these names in :class:`~ctsdk.config.DataConfig`, which has their defaults.
-
-    The first two are drawn once per sample, the next two once per crop. The last two are fixed offsets of the boxes,
-    not augmentation: all released trackers were trained with them.
-    """
-
-    greyscale: float
-    joint_flip: float
-    brightness: float
-    flip: float
-    mirror_shift_px: float
-    label_shift_px: float
-
-    @classmethod
-    def of(cls, data: DataConfig) -> Augmentation:
-        """Return the augmentation of a configuration."""
-        return cls(**{field.name: getattr(data, field.name) for field in fields(cls)})
-
-    @classmethod
-    def none(cls) -> Augmentation:
-        """Return no augmentation; the offsets of boxes keep their defaults."""
-        return cls.of(DataConfig(greyscale=0.0, joint_flip=0.0, brightness=0.0, flip=0.0))
-
-    def for_validation(self) -> Augmentation:
-        """Return the part that validation keeps: what all crops of a sample share."""
-        return replace(self, brightness=0.0, flip=0.0)
+def for_validation(augmentation: DataConfig) -> DataConfig:
+    """Return the part that validation keeps: what all crops of a sample share."""
+    return augmentation.model_copy(update={"brightness": 0.0, "flip": 0.0})
 
 
 def jitter(box_xywh_px: BoxPx, centre_jitter: float, scale_jitter: float, rng: np.random.Generator) -> BoxPx:

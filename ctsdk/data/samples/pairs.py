@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ctsdk.config import DataConfig
-from ctsdk.data.samples.augmentation import Augmentation, augment_frame
+from ctsdk.data.samples.augmentation import augment_frame
 from ctsdk.data.samples.faults import UnreadableError, UnreadableFiles
 from ctsdk.data.samples.mixture import Mixture
 from ctsdk.data.samples.sampling import FrameSampling
@@ -80,7 +80,7 @@ class PairDataset(Dataset[_Portion]):
         spec: TrackerSpec,
         seed: int,
         length: int | None,
-        augmentation: Augmentation | None = None,
+        augmentation: DataConfig | None = None,
         sampling: FrameSampling | None = None,
         max_unreadable: float | None = None,
     ) -> None:
@@ -89,7 +89,7 @@ class PairDataset(Dataset[_Portion]):
         defaults = DataConfig()
         self.mixture = videos if isinstance(videos, Mixture) else Mixture((videos,))
         self.spec, self.seed, self.length = spec, seed, length
-        self.augmentation = Augmentation.of(defaults) if augmentation is None else augmentation
+        self.augmentation = defaults if augmentation is None else augmentation
         self.sampling = FrameSampling.of(spec, defaults.sampling) if sampling is None else sampling
         self.unreadable = UnreadableFiles(defaults.max_unreadable if max_unreadable is None else max_unreadable)
         if (self.sampling.num_templates, self.sampling.num_searches) != (spec.num_templates, spec.num_searches):

@@ -8,7 +8,7 @@ import torch
 
 from ctsdk.config import CompressionConfig, DataConfig, DataSource, TrainingConfig
 from ctsdk.data.formats import open_dataset
-from ctsdk.data.samples.augmentation import Augmentation
+from ctsdk.data.samples.augmentation import for_validation
 from ctsdk.data.samples.mixture import Mixture
 from ctsdk.data.samples.pairs import PairDataset, batches
 from ctsdk.data.samples.sampling import FrameSampling
@@ -41,9 +41,7 @@ def training_batches(
     """
     data = config.data
     videos = _mixture(data.train) if data.train else _synthetic(data, data.seed)
-    pairs = PairDataset(
-        videos, spec, config.seed, None, Augmentation.of(data), _sampling(data, spec), data.max_unreadable
-    )
+    pairs = PairDataset(videos, spec, config.seed, None, data, _sampling(data, spec), data.max_unreadable)
     ranks = ranks or Ranks()
     size = micro_batch_size(config.training, ranks.num_ranks)
     return batches(
@@ -72,7 +70,7 @@ def validation_batches(config: CompressionConfig, spec: TrackerSpec, ranks: Rank
     videos = _mixture(data.validation) if data.validation else _synthetic(data, data.seed + _VALIDATION_OFFSET)
     size, ranks = micro_batch_size(config.training), ranks or Ranks()
     length = size * config.training.validation_batches
-    augmentation = Augmentation.of(data).for_validation()
+    augmentation = for_validation(data)
     pairs = PairDataset(videos, spec, config.seed, length, augmentation, _sampling(data, spec), data.max_unreadable)
     return list(batches(pairs, size, start=ranks.rank, stride=ranks.num_ranks, num_workers=data.num_workers))
 

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from ctsdk.boxes import BoxPx
+from ctsdk.config import DataConfig
 from ctsdk.crops import Pixels, box_in_crop, crop_square, crop_window, import_cv2, padding_mask
-from ctsdk.data.samples.augmentation import Augmentation, jitter
+from ctsdk.data.samples.augmentation import jitter
 from ctsdk.data.samples.faults import reading
 from ctsdk.data.videos import Video
 from ctsdk.engine.batch import TrackerSpec
@@ -95,7 +96,7 @@ class View:
         firsts = np.arange(num_patches) * self.size // num_patches
         return not padding_mask(left, top, side, frame_size_px, self.size)[np.ix_(firsts, firsts)].all()
 
-    def cut(self, frame: Pixels, augmentation: Augmentation, rng: np.random.Generator) -> Cut:
+    def cut(self, frame: Pixels, augmentation: DataConfig, rng: np.random.Generator) -> Cut:
         """Cut the crop out of its frame, with its own random brightness and flip."""
         pixels = crop_square(frame, self.around_xywh_px, self.factor, self.size).pixels
         x, y, width, height = box_in_crop(self.box_xywh_px, self.around_xywh_px, self.factor, self.size)

@@ -18,8 +18,7 @@ from ctsdk import DataError
 from ctsdk.data.readers import lmdb_files
 from ctsdk.data.readers.files import Folder, find_present
 from ctsdk.data.readers.frames import ImageFiles, NumberedPaths, find_numbered
-from ctsdk.data.readers.lmdb_files import Lmdb
-from ctsdk.data.readers.roots import open_files
+from ctsdk.data.readers.lmdb_files import Lmdb, open_files
 from tests.helpers.fixtures import jpeg, level_of, pack_lmdb, write
 
 # Names that sort around the slash, so that walking the keys of an LMDB could skip some.

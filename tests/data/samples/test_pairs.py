@@ -11,7 +11,6 @@ import torch
 
 from ctsdk.config import DataConfig
 from ctsdk.crops import crop_square, normalise
-from ctsdk.data.samples.augmentation import Augmentation
 from ctsdk.data.samples.mixture import Mixture
 from ctsdk.data.samples.pairs import PairDataset, batches
 from ctsdk.data.samples.sampling import FrameSampling
@@ -21,7 +20,7 @@ from ctsdk.data.synthetic.videos import synthetic_videos
 from ctsdk.data.videos import Video
 from ctsdk.engine.batch import Batch, TrackerSpec
 from ctsdk.errors import ConfigError, DataError
-from tests.helpers.counted_videos import SIZE_PX, Counted, as_dataset, frames_read, make_video
+from tests.helpers.counted_videos import SIZE_PX, Counted, as_dataset, augment_only, frames_read, make_video
 
 SPEC = TrackerSpec(template_size=32, search_size=64)
 STILL = replace(SPEC, search_centre_jitter=0.0, search_scale_jitter=0.0)
@@ -124,7 +123,7 @@ def test_unvaried_crops_are_bit_for_bit_those_of_test_time(synthetic: list[Video
     single = synthetic[0]
     first = Video("one", single.boxes_xywh_px[:1], single.visible[:1], single.size_px, single.read_frame)
 
-    sample = draw(PairDataset([first], STILL, seed=0, length=1, augmentation=Augmentation.none()), 0)
+    sample = draw(PairDataset([first], STILL, seed=0, length=1, augmentation=augment_only()), 0)
 
     for crops, factor, size in ((sample.templates, 2.0, 32), (sample.searches, 4.0, 64)):
         pixels = crop_square(single.frame(0), tuple(single.boxes_xywh_px[0]), factor, size).pixels
@@ -132,7 +131,7 @@ def test_unvaried_crops_are_bit_for_bit_those_of_test_time(synthetic: list[Video
 
 
 def test_box_of_an_unjittered_crop_is_centred(synthetic: list[Video]) -> None:
-    sample = draw(PairDataset(synthetic, STILL, seed=0, length=1, augmentation=Augmentation.none()), 0)
+    sample = draw(PairDataset(synthetic, STILL, seed=0, length=1, augmentation=augment_only()), 0)
 
     for boxes, size in ((sample.template_boxes, 32), (sample.search_boxes, 64)):
         centre = boxes[0, :2] + 0.5 * boxes[0, 2:]
@@ -143,9 +142,7 @@ def test_box_of_an_unjittered_crop_is_centred(synthetic: list[Video]) -> None:
 def test_box_stays_on_the_target(flips: dict[str, float]) -> None:
     boxes = np.tile([[30.0, 20.0, 20.0, 12.0], [70.0, 50.0, 16.0, 24.0], [20.0, 40.0, 30.0, 16.0]], (7, 1))
     moving = Video("moving", boxes, np.ones(21, dtype=bool), SIZE_PX, Counted(boxes))
-    dataset = PairDataset(
-        [moving], SPEC, seed=0, length=12, augmentation=Augmentation.of(DataConfig(greyscale=0.0, **flips))
-    )
+    dataset = PairDataset([moving], SPEC, seed=0, length=12, augmentation=DataConfig(greyscale=0.0, **flips))
 
     for index in range(12):
         sample = draw(dataset, index)
@@ -159,7 +156,7 @@ def test_box_stays_on_the_target(flips: dict[str, float]) -> None:
 
 def test_search_follows_the_template_within_the_gap() -> None:
     video = make_video([True] * 60)
-    dataset = PairDataset([video], replace(STILL, max_gap=5, num_searches=2), 0, 60, augmentation=Augmentation.none())
+    dataset = PairDataset([video], replace(STILL, max_gap=5, num_searches=2), 0, 60, augmentation=augment_only())
 
     gaps = set()
     for index in range(60):
@@ -171,7 +168,7 @@ def test_search_follows_the_template_within_the_gap() -> None:
 
 def test_further_templates_precede_the_first() -> None:
     dataset = PairDataset(
-        [make_video([True] * 60)], replace(STILL, max_gap=5, num_templates=3), 0, 40, augmentation=Augmentation.none()
+        [make_video([True] * 60)], replace(STILL, max_gap=5, num_templates=3), 0, 40, augmentation=augment_only()
     )
 
     gaps = set()
@@ -243,7 +240,7 @@ def test_frames_without_a_box_are_not_used(column: int) -> None:
 
 
 def test_jitter_has_the_spread_of_the_spec() -> None:
-    dataset = PairDataset([make_video([True] * 20)], SPEC, seed=0, length=400, augmentation=Augmentation.none())
+    dataset = PairDataset([make_video([True] * 20)], SPEC, seed=0, length=400, augmentation=augment_only())
 
     boxes = torch.cat([draw(dataset, index).search_boxes for index in range(400)])
 
@@ -267,7 +264,7 @@ def test_templates_are_jittered_where_the_spec_says_so() -> None:
 
 def test_greyscale_takes_the_colour_of_every_crop(synthetic: list[Video]) -> None:
     spec = replace(SPEC, num_searches=2, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    grey = replace(Augmentation.none(), greyscale=1.0)
+    grey = augment_only(greyscale=1.0)
 
     sample = draw(PairDataset(synthetic, spec, seed=0, length=1, augmentation=grey), 0)
 
@@ -277,16 +274,15 @@ def test_greyscale_takes_the_colour_of_every_crop(synthetic: list[Video]) -> Non
 
 
 def test_flip_is_drawn_per_crop_and_mirrors_the_box(synthetic: list[Video]) -> None:
-    off = Augmentation.none()
-    plain = draw(PairDataset(synthetic, SPEC, seed=0, length=1, augmentation=off), 0)
-    flipped = draw(PairDataset(synthetic, SPEC, seed=0, length=1, augmentation=replace(off, flip=1.0)), 0)
+    plain = draw(PairDataset(synthetic, SPEC, seed=0, length=1, augmentation=augment_only()), 0)
+    flipped = draw(PairDataset(synthetic, SPEC, seed=0, length=1, augmentation=augment_only(flip=1.0)), 0)
 
     torch.testing.assert_close(flipped.searches, plain.searches.flip(-1), rtol=0, atol=0)
     x, y, width, height = plain.search_boxes[0]
     torch.testing.assert_close(flipped.search_boxes[0], torch.stack([1 - x - width, y, width, height]))
 
-    dataset = PairDataset(synthetic, SPEC, seed=0, length=40, augmentation=replace(off, flip=0.5))
-    unvaried = PairDataset(synthetic, SPEC, seed=0, length=40, augmentation=off)
+    dataset = PairDataset(synthetic, SPEC, seed=0, length=40, augmentation=augment_only(flip=0.5))
+    unvaried = PairDataset(synthetic, SPEC, seed=0, length=40, augmentation=augment_only())
     ways = {
         (
             torch.equal(draw(dataset, index).templates, draw(unvaried, index).templates),
@@ -299,11 +295,10 @@ def test_flip_is_drawn_per_crop_and_mirrors_the_box(synthetic: list[Video]) -> N
 
 def test_brightness_is_drawn_per_crop_and_clamped() -> None:
     spec = replace(STILL, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    off = Augmentation.none()
     whites, ratios = [], []
     for index in range(60):
         dark = draw(
-            PairDataset([make_video([True] * 20)], spec, 0, 60, augmentation=replace(off, brightness=0.2)), index
+            PairDataset([make_video([True] * 20)], spec, 0, 60, augmentation=augment_only(brightness=0.2)), index
         )
         whites.append(float(dark.searches.max()))
         ratios.append(whites[-1] / float(dark.templates.max()))
@@ -401,7 +396,7 @@ def test_a_mixture_draws_samples_of_all_its_data_sets() -> None:
 def test_frames_of_changing_size_are_cut_by_their_own_size() -> None:
     """A mirrored box lies on its target whichever size the frame has."""
     video = make_video([True] * 40, smaller_from=20)
-    exact = replace(Augmentation.none(), joint_flip=1.0, mirror_shift_px=0.0)
+    exact = augment_only(joint_flip=1.0, mirror_shift_px=0.0)
     dataset = PairDataset([video], STILL, seed=0, length=20, augmentation=exact)
 
     for index in range(20):
@@ -427,8 +422,8 @@ def test_an_unknown_size_changes_no_sample() -> None:
 def test_what_cannot_be_read_is_said_once_and_drawn_again(caplog: pytest.LogCaptureFixture) -> None:
     fine, damaged = make_video([True] * 20, name="fine"), make_video([True] * 20, name="damaged", broken=range(2, 20))
     lost = as_dataset([fine, damaged, *[fine] * 6], broken=[2])
-    dataset = PairDataset(lost, STILL, 0, 150, augmentation=Augmentation.none(), max_unreadable=1.0)
-    again = PairDataset(lost, STILL, 0, 150, augmentation=Augmentation.none(), max_unreadable=1.0)
+    dataset = PairDataset(lost, STILL, 0, 150, augmentation=augment_only(), max_unreadable=1.0)
+    again = PairDataset(lost, STILL, 0, 150, augmentation=augment_only(), max_unreadable=1.0)
 
     samples = [draw(dataset, index) for index in range(150)]
 

@@ -5,23 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from ctsdk.boxes import BoxPx
 from ctsdk.crops import box_in_crop, crop_square
-from ctsdk.data.samples.augmentation import Augmentation
 from ctsdk.data.samples.faults import UnreadableError
 from ctsdk.data.samples.views import Frames, View, draw_views
 from ctsdk.engine.batch import Prediction, TrackerSpec
 from ctsdk.errors import DataError
 from ctsdk.tracking import CropSession
-from tests.helpers.counted_videos import SIZE_PX, Counted, frames_read, make_video
+from tests.helpers.counted_videos import SIZE_PX, Counted, augment_only, frames_read, make_video
 from tests.helpers.toy import toy_adapter
 
 SPEC = TrackerSpec(template_size=32, search_size=64)
-EXACT = replace(Augmentation.none(), label_shift_px=0.0)
+EXACT = augment_only(label_shift_px=0.0)
 
 BLACK = np.zeros((SIZE_PX[1], SIZE_PX[0], 3), dtype=np.uint8)
 ADAPTER = toy_adapter()
@@ -79,7 +77,7 @@ def test_a_label_lies_on_the_target(box: BoxPx, stray: tuple[float, float, float
     frame = Counted(np.array([box], dtype=np.float64))(0)
     view = View(0, box, around(box, stray), SPEC.search_factor, SPEC.search_size)
 
-    cut = view.cut(frame, replace(EXACT, flip=float(mirrored)), np.random.default_rng(0))
+    cut = view.cut(frame, augment_only(label_shift_px=0.0, flip=float(mirrored)), np.random.default_rng(0))
 
     bright = cut.pixels[..., 0].astype(float) / 255.0
     bright[bright < 0.02] = 0.0
@@ -96,7 +94,7 @@ def test_labels_are_off_by_what_is_asked() -> None:
 
     middles = []
     for shift in (0.5, 0.0):
-        x, y, width, height = view.cut(BLACK, replace(EXACT, label_shift_px=shift), np.random.default_rng(0)).box_xywh
+        x, y, width, height = view.cut(BLACK, augment_only(label_shift_px=shift), np.random.default_rng(0)).box_xywh
         middles.append((x + 0.5 * width, y + 0.5 * height))
 
     assert middles == [pytest.approx((31.5 / 64, 31.5 / 64)), pytest.approx((0.5, 0.5))]
