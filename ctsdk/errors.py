@@ -9,7 +9,7 @@
     ├── CheckpointError          weights are unreadable, unsafe, or do not fit the tracker
     ├── OutputError              a file or folder cannot be written
     ├── DataError                an image, video, box or batch cannot be used
-    ├── TrainingError            training cannot go on
+    ├── TrainingError            training cannot continue
     │   └── TrainingInterruptedError   a signal stopped it; its state is saved
     └── ExportMismatchError      an exported tracker disagrees with the tracker it came from
 
@@ -68,7 +68,7 @@ class DataError(CtsdkError):
 
 
 class TrainingError(CtsdkError):
-    """Training cannot go on.
+    """Training cannot continue.
 
     Attributes:
         student: the student as it stood after the last good step, if there was one.
@@ -82,7 +82,7 @@ class TrainingError(CtsdkError):
 
 
 class TrainingInterruptedError(TrainingError):
-    """A signal stopped training. It can go on from the state that was saved.
+    """A signal stopped training. It can be resumed from the saved state.
 
     Attributes:
         signal: its number, such as 15 for SIGTERM. The command line exits with 128 more, as shells do.

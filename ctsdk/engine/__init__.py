@@ -15,7 +15,7 @@ Modules in reading order::
     step            the losses of one step
     module_adapter  an adapter made of functions
 
-The names below are what a training loop of your own needs.
+The names below are for custom training loops.
 """
 
 from ctsdk.engine.imitation import imitation_by_stage

@@ -43,7 +43,7 @@ _FORMATS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "lasot_ext": ("lasot:open_lasot_ext", (), "The extension of LaSOT: 150 videos of 15 further classes."),
     "nfs": ("nfs:open_nfs", (), "NFS, Need for Speed, at 30 frames a second."),
     "otb": ("otb:open_otb", (), "OTB100, also called OTB-2015."),
-    "own": ("own:open_own", (), "Folders of images, and video files, with boxes of your own."),
+    "own": ("own:open_own", (), "Folders of images and video files, with your own boxes."),
     "synthetic": ("synthetic:open_synthetic", (), "Seeded videos made of photographs; needs no path."),
     "tnl2k": ("tnl2k:open_tnl2k", (), "TNL2K."),
     "trackingnet": ("trackingnet:open_trackingnet", ("train", "test"), "TrackingNet."),

@@ -93,7 +93,7 @@ def _bundled_files() -> list[Path]:
     except ImportError as error:
         raise DataError(
             f"the default photographs are those inside scikit-image, which does not import here ({error}). "
-            "Install it: pip install 'ctsdk[demo]', or give a folder of images of your own."
+            "Install it: pip install 'ctsdk[demo]', or give a folder of your own images."
         ) from error
     folder = Path(skimage.__file__).parent / "data"
     wanted = {*TRAINING_PHOTOGRAPHS, *HELD_OUT_PHOTOGRAPHS}
@@ -102,7 +102,7 @@ def _bundled_files() -> list[Path]:
     if missing:
         raise DataError(
             f"scikit-image at {folder} lacks the photographs {missing}; "
-            "expected them in the wheel. Give a folder of images of your own."
+            "expected them in the wheel. Give a folder of your own images."
         )
     return files
 
