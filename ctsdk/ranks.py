@@ -112,7 +112,9 @@ def open_ranks(patience: timedelta = timedelta(minutes=30)) -> Iterator[Ranks]:
 
 
 def is_first_rank() -> bool:
-    """Whether this process is the one that reports; launchers such as torchrun start several."""
+    """Whether this process is the first rank, also where no ranks are open: the one that reports."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank() == 0
     return os.environ.get("RANK", "0") == "0"
 
 
