@@ -191,7 +191,7 @@ def test_verbose_says_all_that_is_known(monkeypatch: pytest.MonkeyPatch, capsys:
     told = dict(line.split(maxsplit=1) for line in rest[0].splitlines()[:5])
     assert told["from"] == f"ctsdk {metadata.version('ctsdk')} (ctsdk_ostrack)"
     assert told["contract"] == "version 1"
-    assert told["needs"] == "cv2: pip install 'ctsdk[ostrack]'"
+    assert told["needs"] == "cv2, timm: pip install 'ctsdk[ostrack]'"
     assert "tiny" in told["variants"]
 
 

@@ -3,7 +3,7 @@
 Modules in reading order::
 
     workers       processes that make samples
-    faults        unreadable files: counted, and an end to the run above a threshold
+    unreadable    unreadable files: counted, and an end to the run above a threshold
     sampling      which frames of a video make a sample
     augmentation  how crops are varied
     views         the crops of one sample

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ctsdk.data.datasets import VideoDataset
-from ctsdk.data.samples.faults import reading
 from ctsdk.data.samples.sampling import FrameSampling
+from ctsdk.data.samples.unreadable import reading
 from ctsdk.data.videos import Video
 from ctsdk.errors import ConfigError, DataError
 

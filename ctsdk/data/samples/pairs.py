@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from ctsdk.config import DataConfig
 from ctsdk.data.samples.augmentation import augment_frame
-from ctsdk.data.samples.faults import UnreadableError, UnreadableFiles
 from ctsdk.data.samples.mixture import Mixture
 from ctsdk.data.samples.sampling import FrameSampling
+from ctsdk.data.samples.unreadable import UnreadableError, UnreadableFiles
 from ctsdk.data.samples.views import Cut, Frames, draw_views, stack_crops
 from ctsdk.data.samples.workers import from_workers, start_worker
 from ctsdk.data.videos import Video

@@ -17,7 +17,7 @@ from ctsdk.boxes import BoxPx
 from ctsdk.config import DataConfig
 from ctsdk.crops import Pixels, box_in_crop, crop_square, crop_window, import_cv2, padding_mask
 from ctsdk.data.samples.augmentation import jitter
-from ctsdk.data.samples.faults import reading
+from ctsdk.data.samples.unreadable import reading
 from ctsdk.data.videos import Video
 from ctsdk.engine.batch import TrackerSpec
 

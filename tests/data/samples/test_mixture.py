@@ -10,9 +10,9 @@ import pytest
 
 from ctsdk.data.datasets import VideoDataset
 from ctsdk.data.samples import mixture as module
-from ctsdk.data.samples.faults import UnreadableError
 from ctsdk.data.samples.mixture import Mixture
 from ctsdk.data.samples.sampling import FrameSampling
+from ctsdk.data.samples.unreadable import UnreadableError
 from ctsdk.data.videos import Video
 from ctsdk.engine.batch import TrackerSpec
 from ctsdk.errors import ConfigError, DataError

@@ -430,7 +430,7 @@ def test_what_cannot_be_read_is_said_once_and_drawn_again(caplog: pytest.LogCapt
     assert all(equal(sample, draw(again, index)) for index, sample in enumerate(samples))
     assert dataset.unreadable.num_samples == 150
     assert dataset.unreadable.num_errors > len(dataset.unreadable.messages) >= 10
-    messages = [record.getMessage() for record in caplog.records if record.name == "ctsdk.data.samples.faults"]
+    messages = [record.getMessage() for record in caplog.records if record.name == "ctsdk.data.samples.unreadable"]
     assert len(messages) == 2 * len(dataset.unreadable.messages)  # of both data sets
     assert any("2/groundtruth.txt is missing" in message for message in messages)
     assert any(".jpg is damaged" in message for message in messages)

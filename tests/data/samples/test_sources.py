@@ -148,7 +148,7 @@ def test_files_that_cannot_be_read_are_named(sets: dict[str, str], caplog: pytes
     with pytest.raises(DataError, match=r"times in \d+ samples something could not be read") as caught:
         list(itertools.islice(batches, 100))
 
-    messages = [record.getMessage() for record in caplog.records if record.name == "ctsdk.data.samples.faults"]
+    messages = [record.getMessage() for record in caplog.records if record.name == "ctsdk.data.samples.unreadable"]
     assert sum("GOT-10k_Train_000004/groundtruth.txt" in message for message in messages) == 1
     assert sum("GOT-10k_Train_000002/00000004.jpg" in message for message in messages) <= 1
     assert "GOT-10k_Train_000004/groundtruth.txt" in str(caught.value)

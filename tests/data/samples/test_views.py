@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ctsdk.boxes import BoxPx
 from ctsdk.crops import box_in_crop, crop_square
-from ctsdk.data.samples.faults import UnreadableError
+from ctsdk.data.samples.unreadable import UnreadableError
 from ctsdk.data.samples.views import Frames, View, draw_views
 from ctsdk.engine.batch import Prediction, TrackerSpec
 from ctsdk.errors import DataError

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from ctsdk.data.samples.faults import UnreadableError, UnreadableFiles, reading
+from ctsdk.data.samples.unreadable import UnreadableError, UnreadableFiles, reading
 from ctsdk.errors import DataError
 
 
