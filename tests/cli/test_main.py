@@ -116,7 +116,12 @@ def test_exit_codes_of_the_program(tmp_path: Path) -> None:
 
 def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted() -> list[PluginInfo]:
-        signal.raise_signal(signal.SIGINT)
+        # A process that a script starts in the background ignores the signal; a terminal's does not.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.signal(signal.SIGINT, before)
         return []
 
     monkeypatch.setattr(ctsdk, "list_adapters", interrupted)
