@@ -1,12 +1,10 @@
 """How commands name a tracker: the folder of a run, or an adapter.
 
-======================  =============================================================================
-what is typed           the tracker
-======================  =============================================================================
-``runs/four``           the student that ``ctsdk compress --out runs/four`` wrote
-``ostrack/tiny``        the teacher of an adapter and a variant
-``ostrack``             the same, with ``--variant``; or of an adapter without variants
-======================  =============================================================================
+Examples::
+
+    runs/four     the student that `ctsdk compress --out runs/four` wrote
+    ostrack/tiny  the teacher of an adapter and a variant
+    ostrack       the same, with `--variant`; or of an adapter without variants
 
 A folder that holds a run goes before an adapter of the same name. ``--weights`` belongs to adapters.
 """

@@ -3,15 +3,13 @@
 Tracking and scoring are two steps. :func:`track_dataset` does the first, :func:`score_tracked` the second, and
 :func:`evaluate` both. Data sets whose truth is kept behind a server are tracked only.
 
-With a folder, these files are written:
+With a folder, these files are written::
 
-======================  ==========================================================================
-``evaluation.json``     whose boxes these are; see :class:`~ctsdk.evaluation.results.manifest.Manifest`
-``predictions/``        every finished video; see :class:`~ctsdk.evaluation.results.predictions.PredictionFolder`
-``scores.json``         the metrics of the data set, of each video and of each attribute
-``videos.csv``          the metrics of each video
-``attributes.csv``      the metrics of each attribute, if the videos have any
-======================  ==========================================================================
+    evaluation.json  whose boxes these are; see Manifest
+    predictions/     every finished video; see PredictionFolder
+    scores.json      the metrics of the data set, of each video and of each attribute
+    videos.csv       the metrics of each video
+    attributes.csv   the metrics of each attribute, if the videos have any
 """
 
 from __future__ import annotations
