@@ -218,11 +218,7 @@ def register_dataset_format(name: str) -> Callable[[_OpenFunction], _OpenFunctio
 
 
 def _parameters(title: str, function: object) -> list[inspect.Parameter]:
-    """Return the parameters of a function that opens data sets; the first takes the path.
-
-    Raises:
-        AdapterContractError: there is none.
-    """
+    """Return the parameters of a function that opens data sets; the first takes the path."""
     try:
         parameters = list(inspect.signature(function).parameters.values())  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
@@ -240,11 +236,7 @@ def _wrong_function(title: str, function: object) -> AdapterContractError:
 
 
 def _arguments(source: DatasetSource, parameters: list[inspect.Parameter]) -> list[Path]:
-    """Return the path to open, or nothing where the source has none and the format needs none.
-
-    Raises:
-        ConfigError: the path or an option is missing, or there is no such option.
-    """
+    """Return the path to open, or nothing where the source has none and the format needs none."""
     first, *others = parameters
     by_keyword = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
     known = {parameter.name: parameter for parameter in others if parameter.kind in by_keyword}

@@ -235,11 +235,7 @@ class _Lines:
 
 
 def _whole_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file; a last line without an end was cut off when its process was killed.
-
-    Raises:
-        TrainingError: another line holds no row.
-    """
+    """Return the rows of a file; a last line without an end was cut off when its process was killed."""
     *lines, _ = path.read_bytes().split(b"\n")
     rows = []
     for number, line in enumerate(lines, start=1):

@@ -159,11 +159,7 @@ def _make_video(files: Files, video: _Video, frames: Sequence[str], annotation: 
 
 
 def _read_rows(files: Files, path: str) -> Floats:
-    """Return (N, 9), the numbers before the label of each line.
-
-    Raises:
-        DataError: the file is missing or empty, or a line does not begin with nine numbers, the last three 0 or 1.
-    """
+    """Return (N, 9), the numbers before the label of each line; the last three are 0 or 1."""
     rows = []
     for number, line in enumerate(read_lines(files, path), start=1):
         try:

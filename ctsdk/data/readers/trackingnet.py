@@ -132,16 +132,9 @@ def _read_chunks(text: str) -> list[int]:
 
 
 def _open_chunk(root: Path, name: str, listed: Mapping[str, Sequence[str]] | None, only_present: bool) -> _Chunk | None:
-    """Return a chunk; None if it is missing and may be.
+    """Return the chunk of a name such as ``TRAIN_0``; None if it is missing and may be.
 
-    Args:
-        root: of the data set.
-        name: of the chunk: ``TRAIN_0``.
-        listed: the videos of each chunk that is an LMDB, or None without a list.
-        only_present: whether to leave out what is missing.
-
-    Raises:
-        DataError: it is missing.
+    `listed` are the videos of each chunk that is an LMDB, or None without a list.
     """
     environment = root / f"{name}_lmdb"
     is_lmdb = environment.is_dir()

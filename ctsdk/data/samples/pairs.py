@@ -22,7 +22,7 @@ from ctsdk.data.samples.mixture import Mixture
 from ctsdk.data.samples.sampling import FrameSampling
 from ctsdk.data.samples.unreadable import UnreadableError, UnreadableFiles
 from ctsdk.data.samples.views import Cut, Frames, draw_views, stack_crops
-from ctsdk.data.samples.workers import from_workers, start_worker
+from ctsdk.data.samples.workers import from_workers, start_worker, worker_context
 from ctsdk.data.videos import Video
 from ctsdk.engine.batch import Batch, TrackerSpec
 from ctsdk.errors import ConfigError, DataError
@@ -211,6 +211,7 @@ def batches(
         num_workers=num_workers,
         pin_memory=pin_memory,
         worker_init_fn=start_worker,
+        multiprocessing_context=worker_context() if num_workers else None,
         # Its own generator, because a DataLoader draws a seed, and would draw it from the global state.
         generator=torch.Generator().manual_seed(0),
     )

@@ -7,11 +7,13 @@ for which it needs its workers alive.
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import signal
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader
@@ -19,7 +21,7 @@ from torch.utils.data import DataLoader
 from ctsdk.crops import import_cv2
 from ctsdk.errors import DataError
 
-__all__ = ["from_workers", "start_worker", "worker_ended"]
+__all__ = ["from_workers", "start_worker", "worker_context", "worker_ended"]
 
 T = TypeVar("T")
 
@@ -45,6 +47,31 @@ def from_workers(loader: DataLoader[T]) -> Iterator[T]:
     atexit.register(_end_running)
     _running.add(portions)
     return _explain_broken_connections(portions)
+
+
+class _Flag:
+    """An event without a lock.
+
+    A worker that is killed while it reads multiprocessing's own event leaves it locked, and the loader waits for ever.
+    """
+
+    def __init__(self) -> None:
+        self._value = multiprocessing.RawValue("b", 0)
+
+    def is_set(self) -> bool:
+        """Whether it was set."""
+        return bool(self._value.value)
+
+    def set(self) -> None:
+        """Set it."""
+        self._value.value = 1
+
+
+def worker_context() -> BaseContext:
+    """Return this platform's way to start processes, with events that a killed worker cannot lock."""
+    usual = type(multiprocessing.get_context())
+    context: BaseContext = type("Context", (usual,), {"Event": lambda _: _Flag()})()
+    return context
 
 
 def start_worker(worker: int) -> None:

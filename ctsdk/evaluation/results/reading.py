@@ -133,13 +133,7 @@ def _is_of_another(path: PurePosixPath, key: str) -> bool:
 
 
 def _match(files: Files, paths: Sequence[PurePosixPath], names: Mapping[str, Sequence[str]]) -> ResultFiles:
-    """Find the files of each video.
-
-    Args:
-        files: where they are.
-        paths: of the text files.
-        names: of each video, its possible spellings.
-    """
+    """Find the files of each video, among the paths of text files; `names` has its possible spellings."""
     flat, trees = _by_name(paths)
     known = {str(path) for path in paths}
     found: dict[str, tuple[str, ...]] = {}
