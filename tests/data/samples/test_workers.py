@@ -27,7 +27,7 @@ def test_a_worker_that_ends_while_it_hands_a_batch_over_is_explained() -> None:
 
 FAILING = """
 from torch.utils.data import DataLoader
-from ctsdk.data.samples.workers import from_workers, start_worker, worker_context
+from ctsdk.data.samples.workers import from_workers, start_worker
 
 loader = DataLoader(range(1000), batch_size=None, num_workers=2, worker_init_fn=start_worker)
 numbers = from_workers(loader)
