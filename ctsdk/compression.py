@@ -110,8 +110,8 @@ def _warn_of_unused(config: CompressionConfig, adapter: TrackerAdapter, *, has_b
     if named is not None and (named.name != adapter.name or is_other_variant):
         _logger.warning(
             "config.adapter names %s, and the adapter that was passed is %s; config.adapter is not used.",
-            _words(named.name, named.variant),
-            _words(adapter.name, adapter.variant),
+            _name_of(named.name, named.variant),
+            _name_of(adapter.name, adapter.variant),
         )
     if has_batches:
         data, defaults = (section.model_dump(mode="json") for section in (config.data, DataConfig()))
@@ -119,7 +119,7 @@ def _warn_of_unused(config: CompressionConfig, adapter: TrackerAdapter, *, has_b
             _logger.warning("batches were passed, so %s of the configuration is not used.", ", ".join(changed))
 
 
-def _words(name: str, variant: str | None) -> str:
+def _name_of(name: str, variant: str | None) -> str:
     return f"{name} {variant}" if variant else name
 
 

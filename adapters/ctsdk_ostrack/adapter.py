@@ -58,7 +58,7 @@ class OSTrackAdapter(TrackerAdapter):
         if variant is None or variant not in VARIANTS:
             raise unknown_variant(cls.name, variant, VARIANTS)
         member = VARIANTS[variant]
-        teacher = _FAMILY.load(variant, weights, member.config, _check_depth)
+        teacher = _FAMILY.load(variant, weights, member.config, _check_architecture)
         return cls(teacher, spec=member.spec, variant=variant)
 
     def trunks(self) -> dict[str, Trunk]:
@@ -148,7 +148,7 @@ class OSTrackSession(CropSession):
         return boxes[0], float(response.max())
 
 
-def _check_depth(tensors: Mapping[str, Tensor], config: OSTrackConfig, source: str, variant: str) -> None:
+def _check_architecture(tensors: Mapping[str, Tensor], config: OSTrackConfig, source: str, variant: str) -> None:
     """Refuse weights of another depth than that of the variant that was asked for."""
     depth = config_of(tensors, config).depth
     # A file in CompressTracker's layout is known by it as a student of the full tracker.

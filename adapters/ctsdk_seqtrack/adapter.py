@@ -88,7 +88,7 @@ class SeqTrackAdapter(TrackerAdapter):
         if variant is None or found is None:
             raise unknown_variant(cls.name, variant, VARIANTS, _OTHER_DEPTHS)
         family, member = found
-        teacher = _FAMILY.load(variant, weights, member.config, _check_depths)
+        teacher = _FAMILY.load(variant, weights, member.config, _check_architecture)
         return cls(
             teacher,
             spec=member.spec,
@@ -258,7 +258,7 @@ class SeqTrackSession(CropSession):
         return self.window.to(device, torch.float32 if device.type == "mps" else torch.float64)
 
 
-def _check_depths(tensors: Mapping[str, Tensor], config: SeqTrackConfig, source: str, variant: str) -> None:
+def _check_architecture(tensors: Mapping[str, Tensor], config: SeqTrackConfig, source: str, variant: str) -> None:
     """Refuse weights of other depths than those that the variant's name spells out, or of more encoder blocks."""
     norm = tensors.get("encoder.body.norm.weight")
     if norm is None or len(norm) != config.width:
